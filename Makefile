@@ -1,0 +1,166 @@
+# Freshet's only rules. Folders add to the lists in their module.mk:
+#
+#   core-src       portable C: compiled into the VMM and, for tests and tools, hosted
+#   vmm-src        VMM only (C and assembly)
+#   loader-src     the UEFI application
+#   freshet-src    the admin's command line      freshetd-src  the server
+#   unit           names of unit tests;   unit_NAME-src = files, unit_NAME-libs = -l...
+#   fuzz           names of fuzz targets; fuzz_NAME-src = files, fuzz_NAME-libs
+#
+# Sources may name files under $(TP) (third-party, unpacked by the build).
+
+BUILD ?= build
+TP    ?= build/third_party
+V     ?= 0
+Q      = $(if $(filter 0,$(V)),@)
+
+core-src :=
+vmm-src :=
+loader-src :=
+freshet-src :=
+freshetd-src :=
+unit :=
+fuzz :=
+tp-vmm-src :=
+
+.DEFAULT_GOAL := all
+
+modules := $(sort $(wildcard */module.mk */*/module.mk))
+include $(modules)
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+warn := -Wall -Wextra -Werror -Wshadow -Wmissing-prototypes -Wvla
+base-flags := -std=gnu11 -I. -g -O2 -fno-strict-aliasing $(warn)
+tp-inc := -isystem $(TP)/lwip/src/include -isystem $(TP)/zlib -isystem $(TP)/mbedtls/include \
+	  -Inet/stack/port
+
+vmm-flags := $(base-flags) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone \
+	     -mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables \
+	     -fno-omit-frame-pointer -fcf-protection=none -ffunction-sections -fdata-sections \
+	     -U_FORTIFY_SOURCE -DFRESHET_VMM -Wframe-larger-than=4096 $(tp-inc) \
+	     -DMBEDTLS_CONFIG_FILE='"base/mbedtls_config.h"'
+tp-vmm-flags := $(filter-out $(warn),$(vmm-flags)) -w -DZ_SOLO
+
+host-cc    := gcc
+host-flags := $(base-flags) -D_GNU_SOURCE -fstack-protector-strong
+lwip-inc   := -isystem $(TP)/lwip/src/include -Inet/stack/port
+asan-flags := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+# ---------------------------------------------------------------- objects
+
+vmm-obj = $(patsubst %,$(BUILD)/vmm/%.o,$(basename $(subst $(TP)/,tp/,$(1))))
+host-obj = $(patsubst %,$(BUILD)/host/%.o,$(basename $(subst $(TP)/,tp/,$(1))))
+asan-obj = $(patsubst %,$(BUILD)/asan/%.o,$(basename $(subst $(TP)/,tp/,$(1))))
+fuzz-obj = $(patsubst %,$(BUILD)/fuzz/%.o,$(basename $(subst $(TP)/,tp/,$(1))))
+
+# A change of flags rebuilds.
+$(shell mkdir -p $(BUILD))
+flag-file := $(BUILD)/flags
+$(shell echo '$(subst ','"'"',$(vmm-flags) $(host-flags) $(asan-flags))' | cmp -s - $(flag-file) || \
+	echo '$(subst ','"'"',$(vmm-flags) $(host-flags) $(asan-flags))' > $(flag-file))
+
+tp-stamp := $(TP)/.stamp
+$(tp-stamp): tools/third-party.sh
+	$(Q)tools/third-party.sh $(TP)
+
+$(BUILD)/vmm/tp/%.o: $(tp-stamp) $(flag-file)
+	@mkdir -p $(@D)
+	@echo "  CC(vmm)  $*.c"
+	$(Q)gcc $(tp-vmm-flags) -MMD -MP -c $(TP)/$*.c -o $@
+$(BUILD)/vmm/%.o: %.c $(flag-file) | $(tp-stamp)
+	@mkdir -p $(@D)
+	@echo "  CC(vmm)  $<"
+	$(Q)gcc $(vmm-flags) -MMD -MP -c $< -o $@
+$(BUILD)/vmm/%.o: %.S $(flag-file)
+	@mkdir -p $(@D)
+	@echo "  AS(vmm)  $<"
+	$(Q)gcc $(vmm-flags) -D__ASSEMBLY__ -MMD -MP -c $< -o $@
+
+$(BUILD)/host/tp/%.o: $(tp-stamp) $(flag-file)
+	@mkdir -p $(@D)
+	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(lwip-inc) -MMD -MP -c $(TP)/$*.c -o $@
+$(BUILD)/asan/tp/%.o: $(tp-stamp) $(flag-file)
+	@mkdir -p $(@D)
+	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(asan-flags) $(lwip-inc) -MMD -MP -c $(TP)/$*.c -o $@
+$(BUILD)/fuzz/tp/%.o: $(tp-stamp) $(flag-file)
+	@mkdir -p $(@D)
+	$(Q)clang $(filter-out $(warn),$(host-flags)) -w -fsanitize=fuzzer-no-link,address,undefined $(lwip-inc) -MMD -MP -c $(TP)/$*.c -o $@
+$(BUILD)/host/%.o: %.c $(flag-file) | $(tp-stamp)
+	@mkdir -p $(@D)
+	@echo "  CC       $<"
+	$(Q)$(host-cc) $(host-flags) $(lwip-inc) -MMD -MP -c $< -o $@
+$(BUILD)/asan/%.o: %.c $(flag-file) | $(tp-stamp)
+	@mkdir -p $(@D)
+	@echo "  CC(asan) $<"
+	$(Q)$(host-cc) $(host-flags) $(asan-flags) $(lwip-inc) -MMD -MP -c $< -o $@
+$(BUILD)/fuzz/%.o: %.c $(flag-file) | $(tp-stamp)
+	@mkdir -p $(@D)
+	@echo "  CC(fuzz) $<"
+	$(Q)clang $(host-flags) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(lwip-inc) -MMD -MP -c $< -o $@
+
+# ---------------------------------------------------------------- the VMM
+
+vmm-objs := $(call vmm-obj,$(core-src) $(vmm-src) $(tp-vmm-src))
+$(BUILD)/vmm.elf: $(vmm-objs) vmm/main/vmm.lds
+	@echo "  LD       $@"
+	$(Q)ld -nostdlib -static -z noexecstack -z max-page-size=4096 --gc-sections --no-warn-rwx-segments \
+		-T vmm/main/vmm.lds -o $@ $(vmm-objs)
+
+# ---------------------------------------------------------------- programs
+
+$(BUILD)/freshet: $(call host-obj,$(freshet-src))
+	@echo "  LD       $@"
+	$(Q)$(host-cc) -o $@ $^ $(freshet-libs)
+$(BUILD)/freshetd: $(call host-obj,$(freshetd-src))
+	@echo "  LD       $@"
+	$(Q)$(host-cc) -o $@ $^ $(freshetd-libs)
+
+# ---------------------------------------------------------------- unit tests
+
+define unit-rules
+$(BUILD)/unit/$(1): $$(call host-obj,$$(unit_$(1)-src))
+	@mkdir -p $$(@D)
+	$$(Q)$(host-cc) -o $$@ $$^ -lcmocka $$(unit_$(1)-libs)
+$(BUILD)/unit-asan/$(1): $$(call asan-obj,$$(unit_$(1)-src))
+	@mkdir -p $$(@D)
+	$$(Q)$(host-cc) $(asan-flags) -o $$@ $$^ -lcmocka $$(unit_$(1)-libs)
+endef
+$(foreach u,$(unit),$(eval $(call unit-rules,$(u))))
+
+define fuzz-rules
+$(BUILD)/fuzz/bin/$(1): $$(call fuzz-obj,$$(fuzz_$(1)-src))
+	@mkdir -p $$(@D)
+	$$(Q)clang -fsanitize=fuzzer,address,undefined -o $$@ $$^ $$(fuzz_$(1)-libs)
+endef
+$(foreach f,$(fuzz),$(eval $(call fuzz-rules,$(f))))
+
+unit-bins := $(foreach u,$(unit),$(BUILD)/unit/$(u) $(BUILD)/unit-asan/$(u))
+fuzz-bins := $(foreach f,$(fuzz),$(BUILD)/fuzz/bin/$(f))
+
+# ---------------------------------------------------------------- for people
+
+.PHONY: all check lint unit fuzz test demo bench e2e deps clean help third-party
+
+all: $(BUILD)/freshet.efi $(BUILD)/freshet $(BUILD)/freshetd ## build the loader with its VMM, the server and the tools
+
+third-party: $(tp-stamp)
+
+deps: ## install the Debian packages that are missing (root or sudo)
+	$(Q)tools/install-deps.sh
+
+lint: ## layers, headers, style
+	$(Q)tests/lint/run.sh
+
+unit: $(unit-bins) ## unit tests, plain and with sanitizers
+	$(Q)tests/run-unit.sh $(BUILD)
+
+check: lint unit ## the fast inner loop
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+clean: ## remove what was built; third-party sources and images stay
+	$(Q)find $(BUILD) -mindepth 1 -maxdepth 1 ! -name third_party ! -name images -exec rm -rf {} +
+
+-include $(shell find $(BUILD) -path $(TP) -prune -o -name '*.d' -type f -print 2>/dev/null)

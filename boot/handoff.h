@@ -1,0 +1,171 @@
+/*
+ * handoff.h - the ABI between the loader and the VMM
+ *
+ * The loader reserves one region of memory (2 MiB aligned, below 4 GiB),
+ * loads the VMM's ELF at its start, puts this structure and the launch page
+ * tables behind it, and calls the entry point once on every CPU. The call
+ * returns with that CPU in guest mode. From then on the two talk by VMMCALL.
+ *
+ * Launch page tables (handoff.cr3), built by the loader:
+ *   identity      0 .. phys_limit, present, writable, executable
+ *   PHYS_BASE     the same physical memory again: the VMM's direct map
+ *   VMM_VBASE     region_pa .. region_pa + region_bytes, 2 MiB pages
+ * The VMM drops the identity half once it runs at its own addresses.
+ */
+#ifndef BOOT_HANDOFF_H
+#define BOOT_HANDOFF_H
+
+#include "base/assert.h"
+#include "base/field.h"
+#include "base/types.h"
+
+#define HANDOFF_MAGIC 0x3154455348534652ull /* "RFSHSET1", little-endian */
+#define HANDOFF_VERSION 1
+#define HANDOFF_CPUS_MAX 64
+#define HANDOFF_PCI_MAX 8
+#define HANDOFF_RAM_MAX 192
+#define HANDOFF_KEYS_MAX 4
+
+#define PHYS_BASE 0xffff800000000000ull
+#define VMM_VBASE 0xffffffff80000000ull
+
+enum handoff_pci_kind {
+	HANDOFF_PCI_NVME = 1,
+	HANDOFF_PCI_AHCI,
+	HANDOFF_PCI_NIC,
+};
+
+struct handoff_pci {
+	u32 kind; /* enum handoff_pci_kind */
+	u16 segment;
+	u16 bdf;
+	u16 vendor, device;
+	u32 reserved;
+};
+
+struct handoff_ram {
+	u64 base, bytes; /* RAM in the guest's memory map, the VMM's region left out */
+};
+
+#define HANDOFF_FLAG_NULL BIT(0) /* take no device: the VMM and nothing else */
+
+struct handoff {
+	u64 magic;
+	u32 version;
+	u32 bytes; /* sizeof(struct handoff) */
+	u64 region_pa, region_bytes;
+	u64 free_pa; /* first byte of the region that the loader did not use */
+	u64 cr3;
+	u64 phys_limit; /* 1 << MAXPHYADDR */
+	u64 tsc_hz; /* measured by the loader */
+	u64 ecam_base; /* 0: no MCFG; segment 0 */
+	u32 ecam_bus_first, ecam_bus_last;
+	u64 rsdp_pa;
+	u32 flags;
+	u32 cpu_count; /* CPUs that will call the entry point */
+	u32 apic_id[HANDOFF_CPUS_MAX]; /* by CPU index; 0 is the BSP */
+	u32 pci_count;
+	u32 ram_count;
+	struct handoff_pci pci[HANDOFF_PCI_MAX];
+	struct handoff_ram ram[HANDOFF_RAM_MAX];
+	u8 uuid[16]; /* SMBIOS system UUID, as in the table */
+	u32 key_count;
+	u32 options_bytes;
+	u8 keys[HANDOFF_KEYS_MAX][64]; /* site public keys, P-256 X || Y */
+	char options[4096]; /* "key value\n" lines: file first, then load options */
+	char version_text[64]; /* build id, for log and report */
+};
+
+/*
+ * The entry point: called in long mode by the SysV ABI, interrupts off, on the
+ * firmware's page tables and stack. Returns 0 in guest mode, or a negative
+ * error in host mode with nothing changed on this CPU.
+ */
+typedef int (*handoff_entry_fn)(struct handoff *h, u32 cpu);
+
+/*
+ * Hypercalls: VMMCALL (VMCALL on Intel) with RAX = HC_MAGIC | number,
+ * RBX = argument. RAX returns 0 or a negative error. From CPL 0 only; after
+ * HC_DONE they do not exist (#UD). Buffers are guest-physical, checked.
+ */
+#define HC_MAGIC 0x46520000u /* "FR" */
+enum handoff_call {
+	HC_STATUS = 1, /* RBX = gpa of a struct handoff_status; also advances the pump */
+	HC_START, /* take the devices of handoff.pci[] and begin to deploy */
+	HC_ATTACH, /* present the virtual disk (state READY); -EAGAIN before */
+	HC_ACTION, /* RBX = enum handoff_action, answer to state TROUBLE */
+	HC_LOG, /* RBX = gpa of a struct handoff_log */
+	HC_DONE, /* ExitBootServices: no more calls */
+};
+
+enum handoff_state {
+	HS_IDLE, /* before HC_START */
+	HS_DISK, /* looking at the disk and the store */
+	HS_NETWORK, /* link, DHCP, server */
+	HS_TICKET,
+	HS_MANIFEST,
+	HS_CLAIM, /* writing GPT, ESP and store */
+	HS_READY, /* the virtual disk may be attached */
+	HS_ATTACHED,
+	HS_TROUBLE, /* code says why; HC_ACTION or wait */
+};
+
+enum handoff_action {
+	HA_RETRY = 1,
+	HA_BOOT_CACHE,
+};
+
+/*
+ * Trouble codes, shown as FR-nn and listed in docs/messages.md. Loader codes
+ * are below 50, VMM codes from 50.
+ */
+enum handoff_code {
+	FR_OK = 0,
+	FR_NO_SVM = 10,
+	FR_SVM_LOCKED = 11,
+	FR_LOW_MEMORY = 12,
+	FR_NO_NIC = 13,
+	FR_NO_DISK = 14,
+	FR_BAD_CONFIG = 15,
+	FR_NO_KEY = 16,
+	FR_LAUNCH_FAILED = 17,
+	FR_NO_OS_LOADER = 18,
+	FR_FIRMWARE = 19,
+	FR_DISK_FOREIGN = 50, /* not blank, not ours, not claimed: nothing was written */
+	FR_DISK_SMALL = 51,
+	FR_DISK_FAILED = 52,
+	FR_NO_LINK = 53,
+	FR_NO_DHCP = 54,
+	FR_NO_SERVER = 55,
+	FR_TICKET_REFUSED = 56, /* the server does not know or want this machine */
+	FR_TICKET_BAD = 57, /* signature or syntax */
+	FR_TICKET_STALE = 58, /* serial went back */
+	FR_MANIFEST_BAD = 59,
+	FR_STORE_BAD = 60,
+	FR_INTERNAL = 61,
+};
+
+struct handoff_status {
+	u32 state; /* enum handoff_state */
+	u32 code; /* enum handoff_code when TROUBLE */
+	char text[160]; /* one line for the screen, ASCII */
+	u32 percent; /* of the present step; 0xffffffff: unknown */
+	u32 can_boot_cache; /* HA_BOOT_CACHE would work */
+	u32 disk_bdf; /* where the virtual disk stands */
+	u32 reserved;
+	u64 disk_bytes;
+	u64 fetched_bytes;
+	u64 vmm_bytes; /* reserved_bytes */
+};
+
+struct handoff_log {
+	u64 pos; /* in: read from here; out: next position */
+	u32 bytes; /* out */
+	u32 reserved;
+	char text[4080];
+};
+
+static_assert(sizeof(struct handoff_status) == 208, "handoff_status");
+static_assert(sizeof(struct handoff_log) == 4096, "handoff_log");
+
+#endif

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Install what Freshet needs on Debian 12 and is missing. The one list.
+set -eu
+
+packages="
+gcc make git libc6-dev pkgconf dpkg-dev binutils
+clang llvm libclang-rt-14-dev
+gnu-efi mtools dosfstools e2fsprogs fdisk
+libcmocka-dev libcapstone-dev
+libevent-dev libssl-dev libsqlite3-dev zlib1g-dev
+qemu-system-x86 qemu-utils ovmf ipxe-qemu
+mmdebstrap grub-efi-amd64-bin grub-common
+python3 python3-pytest cpio busybox-static xxd
+"
+
+missing=
+for p in $packages; do
+	dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | grep -q '^ii' || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+	command -v sudo > /dev/null || {
+		echo "install-deps: need root or sudo to install:$missing" >&2
+		exit 1
+	}
+	sudo="sudo env"
+fi
+echo "install-deps: installing$missing"
+$sudo DEBIAN_FRONTEND=noninteractive apt-get -q update
+$sudo DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
