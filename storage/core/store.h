@@ -1,0 +1,125 @@
+/*
+ * store.h - the region of a PC's own disk that keeps chunks and guest writes
+ *
+ * Format and guarantees: docs/formats/store.md. A store lies on a range of a
+ * block device (a GPT partition) and is bound to one version of one image; it
+ * holds that version's manifest root and table pages too, so that a complete
+ * store boots without a server.
+ *
+ * Life: store_format() once; store_create(), store_open(), then look at
+ * store_meta() and hand the store to disk_create() (disk.h), which owns it
+ * until disk_destroy(). A store that was never given to a disk is destroyed
+ * with store_destroy().
+ *
+ * Nothing here polls the block device: whoever owns it calls blk_poll(), and
+ * all callbacks below come from there or from disk_poll(), never from inside
+ * the call that started the work.
+ *
+ * Context: pump. Memory is allocated by create, open and bind only.
+ */
+#ifndef STORAGE_CORE_STORE_H
+#define STORAGE_CORE_STORE_H
+
+#include "base/types.h"
+#include "storage/core/blk.h"
+
+#define STORE_IMAGE_BYTES 64 /* image name, zero padded; as in a manifest */
+#define STORE_CHUNK_MIN (64 * 1024u)
+#define STORE_CHUNK_MAX (1024 * 1024u)
+
+/* What becomes of guest writes. Values are on the disk. */
+enum store_policy {
+	STORE_POLICY_BOOT = 1, /* forgotten when the store is opened again */
+	STORE_POLICY_PUSH = 2, /* kept until another version is bound */
+};
+
+/*
+ * What the store knows beside its chunks. The upper half is set when a
+ * version is bound (disk_create()), the lower half at any time
+ * (disk_set_state()).
+ */
+struct store_meta {
+	bool bound; /* false: freshly formatted, everything else is zero */
+	u32 chunk_bytes;
+	u64 image_bytes;
+	u32 sector_bytes;
+	u8 version[32]; /* digest of the manifest root */
+	char image[STORE_IMAGE_BYTES];
+
+	bool complete; /* every chunk and table page is here; the store sets it */
+	enum store_policy policy;
+	u64 serial; /* highest channel serial seen */
+	u8 esp[32]; /* version of the ESP image that was installed; zeros: none */
+	u8 next[32]; /* version seen on the channel but not bound yet; zeros: none */
+};
+
+struct store;
+
+/*
+ * store_format(): the caller fills the upper half and keeps the struct until
+ * done(). @buf is the function's own.
+ */
+struct store_format {
+	struct blk_dev *blk;
+	u64 lba; /* the region, in the device's sectors; 4 KiB aligned */
+	u64 sectors;
+	u32 chunk_bytes; /* of the image that will be bound */
+	void (*done)(struct store_format *f, int err);
+	void *owner;
+
+	struct blk_req req;
+	struct blk_seg seg;
+	void *buf;
+	u32 step;
+};
+
+/**
+ * store_format() - make an empty store; whatever was there is lost
+ *
+ * Writes only metadata: both superblocks are written last, so an interrupted
+ * format leaves no store, never a wrong one.
+ * Return: 0, done() will be called with 0 or -EIO; -EINVAL (alignment, chunk
+ * size); -ENOSPC (smaller than store_min_bytes()); -ENOMEM.
+ */
+int store_format(struct store_format *f);
+
+/** store_min_bytes() - the smallest region that makes sense with this chunk size */
+u64 store_min_bytes(u32 chunk_bytes);
+
+/**
+ * store_create() - a store on @sectors sectors of @blk from @lba
+ *
+ * Return: 0; -EINVAL for an unaligned region; -ENOMEM. No I/O yet.
+ */
+int store_create(struct store **out, struct blk_dev *blk, u64 lba, u64 sectors);
+void store_destroy(struct store *s);
+
+/**
+ * store_open() - read superblocks and journal
+ * @done: called once. 0; -ENODATA: no store here (no valid superblock, region
+ *	  may be formatted if the claim policy allows it); -EBADMSG: there is a
+ *	  store, and its journal is damaged beyond what a power cut can do;
+ *	  -EPROTO: a format this code does not know; -EIO; -ENOMEM.
+ *
+ * Guest writes of a store whose policy is "boot" are forgotten here.
+ */
+void store_open(struct store *s, void (*done)(struct store *s, int err, void *arg), void *arg);
+
+/** store_meta() - valid after store_open() succeeded; follows later changes */
+const struct store_meta *store_meta(const struct store *s);
+
+/** store_manifest() - the bound manifest root's bytes, NULL when not bound */
+const void *store_manifest(const struct store *s, u32 *bytes);
+
+/** store_chunk_bytes() - the slot size that the store was formatted with */
+u32 store_chunk_bytes(const struct store *s);
+
+struct store_space {
+	u64 slots, slots_free;
+	u64 slots_base; /* chunks and table pages of the bound version */
+	u64 slots_overlay; /* guest writes */
+};
+
+void store_space(const struct store *s, struct store_space *out);
+
+#endif
