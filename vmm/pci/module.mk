@@ -1,0 +1,1 @@
+core-src += vmm/cpu/decode.c
