@@ -1,0 +1,1 @@
+core-src += storage/drivers/nvme.c
