@@ -1,0 +1,671 @@
+/*
+ * e1000e.c - driver for Intel 82574L and relatives
+ *
+ * One receive ring of RX_DESCS buffers of 2 KiB, one transmit ring that takes
+ * the caller's segments as they are. Legacy descriptors: they are the same in
+ * the whole family and carry the checksum verdict.
+ *
+ * There is no interrupt handler. The card's receive cause is a doorbell that
+ * wakes the pump; poll() then looks at descriptors in memory. Transmission
+ * and link changes raise no doorbell: sent frames are reaped at the next
+ * poll, and the link is read from STATUS once in LINK_CHECK_NS, so that every
+ * doorbell is explained by a receive descriptor.
+ *
+ * The 82574 masks a cause by itself when its MSI-X message goes out (EIAC);
+ * parts with plain MSI keep the cause asserted until ICR is written. poll()
+ * ends the same way for both, and only when the ring was seen empty:
+ *
+ *	drain; write ICR (forget what was drained); look again; write IMS
+ *
+ * A frame that lands before the second look is drained, one that lands after
+ * it rings. Doorbells already on their way when the ring was drained remain;
+ * e1000e_work() owns up to those.
+ *
+ * States: reset -> running; a transmitter that has had work and finished
+ * nothing for TX_HUNG_NS with the link up -> reset again, frames given back.
+ *
+ * Everything the card writes is checked before use; a wrong length or index
+ * costs a frame, never memory.
+ *
+ * [82574] Intel 82574 GbE Controller Family datasheet rev. 3.4, §4.6 (init),
+ * §7.1 (receive), §7.2 (transmit), §7.4 (interrupts), §10.2 (registers).
+ */
+#include "net/drivers/e1000e.h"
+
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/plat.h"
+#include "net/spec/e1000e.h"
+
+#define RX_DESCS 256u
+#define RX_BUF_BYTES 2048u
+#define RX_TAIL_BATCH 32u
+#define TX_DESCS 128u
+
+/* At most 20000 doorbells a second; units of 256 ns. */
+#define ITR_INTERVAL (50000 / 256)
+
+#define LINK_CHECK_NS (500 * NS_PER_MS)
+#define TX_HUNG_NS (2 * NS_PER_SEC)
+#define PHY_KICK_NS (4 * NS_PER_SEC)
+
+#define MII_BMCR 0
+#define   BMCR_ANRESTART 0x0200
+#define   BMCR_PDOWN 0x0800
+#define   BMCR_ANENABLE 0x1000
+
+/* What makes family members differ. */
+#define F_ERRATA_82574 BIT(0) /* GCR completion time-out work-around, TARC0, COUNT_DESC */
+#define F_ICH BIT(1) /* part of the chipset: 32 MTA words, LAN_INIT_DONE after reset */
+
+struct e1000e_model {
+	u16 device;
+	u16 flags;
+	const char *name;
+};
+
+static const struct e1000e_model models[] = {
+	{ 0x10d3, F_ERRATA_82574, "e1000e 82574L" },
+	{ 0x10f6, F_ERRATA_82574, "e1000e 82574LA" }, /* from here on: not yet run on a device */
+	{ 0x150c, F_ERRATA_82574, "e1000e 82583V" },
+	{ 0x153a, F_ICH, "e1000e I217-LM" },
+	{ 0x153b, F_ICH, "e1000e I217-V" },
+	{ 0x155a, F_ICH, "e1000e I218-LM" },
+	{ 0x1559, F_ICH, "e1000e I218-V" },
+	{ 0x15a0, F_ICH, "e1000e I218-LM" },
+	{ 0x15a1, F_ICH, "e1000e I218-V" },
+	{ 0x15a2, F_ICH, "e1000e I218-LM" },
+	{ 0x15a3, F_ICH, "e1000e I218-V" },
+	{ 0x156f, F_ICH, "e1000e I219-LM" },
+	{ 0x1570, F_ICH, "e1000e I219-V" },
+	{ 0x15b7, F_ICH, "e1000e I219-LM" },
+	{ 0x15b8, F_ICH, "e1000e I219-V" },
+	{ 0x15d7, F_ICH, "e1000e I219-LM" },
+	{ 0x15d8, F_ICH, "e1000e I219-V" },
+	{ 0x15e3, F_ICH, "e1000e I219-LM" },
+	{ 0x15d6, F_ICH, "e1000e I219-V" },
+	{ 0x15bb, F_ICH, "e1000e I219-LM" },
+	{ 0x15bc, F_ICH, "e1000e I219-V" },
+	{ 0x15bd, F_ICH, "e1000e I219-LM" },
+	{ 0x15be, F_ICH, "e1000e I219-V" },
+};
+
+struct tx_slot {
+	void (*done)(void *ctx); /* on a frame's last descriptor, else NULL */
+	void *ctx;
+	u32 last; /* on a frame's first descriptor: index of its last */
+};
+
+struct e1000e {
+	struct netif_dev dev;
+	struct bus_dev *bus; /* (c) */
+	const struct e1000e_model *model; /* (c) */
+	bool irq; /* (c) */
+	u32 irq_causes; /* (c) what IMS is given */
+
+	volatile struct e1000_rx_desc *rx; /* (c) */
+	u64 rx_dma;
+	u8 *rx_buf; /* (c) */
+	u64 rx_buf_dma;
+	u32 rx_next; /* the descriptor that the card fills next; (a) read by work() */
+	u32 rx_owed; /* drained and not yet given back by the tail */
+	bool rx_skip; /* in the middle of a frame longer than a buffer */
+	bool rx_recent; /* (a) poll() drained something since work() */
+	bool rang; /* (a) a doorbell was ours: the cause may be masked now */
+
+	volatile struct e1000_tx_desc *tx; /* (c) */
+	u64 tx_dma;
+	struct tx_slot slot[TX_DESCS];
+	u32 tx_next; /* where the next frame goes */
+	u32 tx_clean; /* oldest frame not yet reaped */
+	u64 tx_since_ns; /* when the transmitter last moved, or got work while idle */
+
+	bool link;
+	u64 link_next_ns, link_down_ns;
+	struct e1000e_counters n;
+};
+
+static inline struct e1000e *to_e1000e(struct netif_dev *d)
+{
+	return container_of(d, struct e1000e, dev);
+}
+
+static inline u32 rd(struct e1000e *e, u32 off)
+{
+	return bus_read32(e->bus, off);
+}
+
+static inline void wr(struct e1000e *e, u32 off, u32 v)
+{
+	bus_write32(e->bus, off, v);
+}
+
+/* Stores to descriptors before the store to a register; x86 keeps that order. */
+static inline void dma_barrier(void)
+{
+	__asm__ volatile("" ::: "memory");
+}
+
+static const struct e1000e_model *model_find(u16 vendor, u16 device)
+{
+	if (vendor != E1000_VENDOR)
+		return NULL;
+	for (u32 i = 0; i < ARRAY_SIZE(models); i++)
+		if (models[i].device == device)
+			return &models[i];
+	return NULL;
+}
+
+bool e1000e_match(u16 vendor, u16 device)
+{
+	return model_find(vendor, device) != NULL;
+}
+
+static bool wait_bits(struct e1000e *e, u32 reg, u32 mask, u32 want, u32 us)
+{
+	for (u32 t = 0; t <= us; t += 100) {
+		if ((rd(e, reg) & mask) == want)
+			return true;
+		e->bus->ops->delay_us(e->bus, 100);
+	}
+	return false;
+}
+
+/* ---------------------------------------------------------------- PHY */
+
+static int mdic(struct e1000e *e, u32 op, u32 reg, u32 data, u16 *out)
+{
+	wr(e, E1000_MDIC, op | FIELD_PREP(E1000_MDIC_PHY, 1u) |
+			  FIELD_PREP(E1000_MDIC_REG, reg) | data);
+	if (!wait_bits(e, E1000_MDIC, E1000_MDIC_READY, E1000_MDIC_READY, 2000))
+		return -ETIMEDOUT;
+	if (rd(e, E1000_MDIC) & E1000_MDIC_ERROR)
+		return -EIO;
+	if (out)
+		*out = (u16)FIELD_GET(E1000_MDIC_DATA, rd(e, E1000_MDIC));
+	return 0;
+}
+
+/*
+ * Firmware leaves the PHY negotiating. Where it does not (powered down, or no
+ * link for PHY_KICK_NS), start negotiation once more.
+ */
+static void phy_kick(struct e1000e *e, bool only_if_off)
+{
+	u16 bmcr;
+
+	if (mdic(e, E1000_MDIC_OP_READ, MII_BMCR, 0, &bmcr))
+		return;
+	if (only_if_off && !(bmcr & BMCR_PDOWN) && (bmcr & BMCR_ANENABLE))
+		return;
+	bmcr &= (u16)~BMCR_PDOWN;
+	mdic(e, E1000_MDIC_OP_WRITE, MII_BMCR, bmcr | BMCR_ANENABLE | BMCR_ANRESTART, NULL);
+}
+
+/* ---------------------------------------------------------------- reset */
+
+static bool mac_ok(const u8 *mac)
+{
+	static const u8 zero[6];
+
+	return !(mac[0] & 1) && memcmp(mac, zero, 6) != 0;
+}
+
+static void mac_read(struct e1000e *e, u8 *mac)
+{
+	u32 lo = rd(e, E1000_RAL(0)), hi = rd(e, E1000_RAH(0));
+
+	for (u32 i = 0; i < 4; i++)
+		mac[i] = (u8)(lo >> (8 * i));
+	mac[4] = (u8)hi;
+	mac[5] = (u8)(hi >> 8);
+}
+
+/*
+ * [82574 §4.6.3]. The reset comes before anything is done to MSI-X: some
+ * emulated cards do not survive MSI-X being switched while a throttling timer
+ * of the firmware's driver still runs.
+ */
+static int hw_reset(struct e1000e *e)
+{
+	wr(e, E1000_IMC, ~0u);
+	wr(e, E1000_RCTL, 0);
+	wr(e, E1000_TCTL, E1000_TCTL_PSP);
+	wr(e, E1000_CTRL, rd(e, E1000_CTRL) | E1000_CTRL_GIO_MASTER_DISABLE);
+	if (!wait_bits(e, E1000_STATUS, E1000_STATUS_GIO_MASTER, 0, 80000))
+		log_warn("e1000e: requests still under way before reset");
+	wr(e, E1000_CTRL, (rd(e, E1000_CTRL) & ~E1000_CTRL_GIO_MASTER_DISABLE) | E1000_CTRL_RST);
+	e->bus->ops->delay_us(e->bus, 3000);
+	if (!wait_bits(e, E1000_CTRL, E1000_CTRL_RST, 0, 20000))
+		return -EIO;
+	if (e->model->flags & F_ICH)
+		wait_bits(e, E1000_STATUS, E1000_STATUS_LAN_INIT_DONE,
+			  E1000_STATUS_LAN_INIT_DONE, 15000);
+	else
+		wait_bits(e, E1000_EECD, E1000_EECD_AUTO_RD, E1000_EECD_AUTO_RD, 10000);
+	wr(e, E1000_IMC, ~0u);
+	rd(e, E1000_ICR);
+	return 0;
+}
+
+static void hw_errata(struct e1000e *e)
+{
+	if (!(e->model->flags & F_ERRATA_82574))
+		return;
+	/* Unreliable completions with ASPM [82574 spec. update, erratum 20]. */
+	wr(e, E1000_GCR, rd(e, E1000_GCR) | BIT(22));
+	wr(e, E1000_GCR2, rd(e, E1000_GCR2) | BIT(0));
+	wr(e, E1000_TARC0, (rd(e, E1000_TARC0) & ~0x78000000u) | BIT(26));
+}
+
+static void hw_filters(struct e1000e *e)
+{
+	u32 words = e->model->flags & F_ICH ? E1000_MTA_WORDS_ICH : E1000_MTA_WORDS;
+	const u8 *m = e->dev.mac;
+
+	wr(e, E1000_RAL(0), m[0] | (u32)m[1] << 8 | (u32)m[2] << 16 | (u32)m[3] << 24);
+	wr(e, E1000_RAH(0), m[4] | (u32)m[5] << 8 | E1000_RAH_AV);
+	for (u32 i = 0; i < words; i++)
+		wr(e, E1000_MTA(i), 0);
+}
+
+static void hw_rx_start(struct e1000e *e)
+{
+	for (u32 i = 0; i < RX_DESCS; i++) {
+		e->rx[i].addr = e->rx_buf_dma + (u64)i * RX_BUF_BYTES;
+		e->rx[i].status = 0;
+		e->rx[i].errors = 0;
+		e->rx[i].bytes = 0;
+	}
+	e->rx_next = 0;
+	e->rx_owed = 0;
+	e->rx_skip = false;
+	dma_barrier();
+	wr(e, E1000_RDBAL, (u32)e->rx_dma);
+	wr(e, E1000_RDBAH, (u32)(e->rx_dma >> 32));
+	wr(e, E1000_RDLEN, RX_DESCS * sizeof(struct e1000_rx_desc));
+	wr(e, E1000_RDH, 0);
+	wr(e, E1000_RDTR, 0);
+	wr(e, E1000_RADV, 0);
+	wr(e, E1000_RXDCTL, E1000_DCTL_GRAN | FIELD_PREP(E1000_DCTL_WTHRESH, 1u));
+	wr(e, E1000_RFCTL, rd(e, E1000_RFCTL) & ~E1000_RFCTL_EXSTEN);
+	wr(e, E1000_RXCSUM, E1000_RXCSUM_IPOFL | E1000_RXCSUM_TUOFL);
+	/* 2 KiB buffers are BSIZE 0; long frames off, FCS stripped, no promiscuity */
+	wr(e, E1000_RCTL, E1000_RCTL_EN | E1000_RCTL_BAM | E1000_RCTL_SECRC);
+	wr(e, E1000_RDT, RX_DESCS - 1);
+}
+
+static void hw_tx_start(struct e1000e *e)
+{
+	for (u32 i = 0; i < TX_DESCS; i++)
+		e->tx[i].status = 0;
+	e->tx_next = e->tx_clean = 0;
+	dma_barrier();
+	wr(e, E1000_TDBAL, (u32)e->tx_dma);
+	wr(e, E1000_TDBAH, (u32)(e->tx_dma >> 32));
+	wr(e, E1000_TDLEN, TX_DESCS * sizeof(struct e1000_tx_desc));
+	wr(e, E1000_TDH, 0);
+	wr(e, E1000_TDT, 0);
+	wr(e, E1000_TIDV, 0);
+	wr(e, E1000_TADV, 0);
+	wr(e, E1000_TXDCTL, E1000_DCTL_GRAN | E1000_TXDCTL_COUNT_DESC |
+			    FIELD_PREP(E1000_DCTL_WTHRESH, 1u));
+	/* 8 + 8 + 6: the values for copper [82574 §10.2.6.2] */
+	wr(e, E1000_TIPG, 8 | 8 << 10 | 6 << 20);
+	wr(e, E1000_TCTL, E1000_TCTL_EN | E1000_TCTL_PSP | E1000_TCTL_RTLC |
+			  FIELD_PREP(E1000_TCTL_CT, 15u) | FIELD_PREP(E1000_TCTL_COLD, 63u));
+}
+
+static void hw_irq_start(struct e1000e *e)
+{
+	if (!e->irq)
+		return;
+	if (e->bus->has_msix) {
+		/* every cause to vector 0; only the receive queue is unmasked */
+		wr(e, E1000_IVAR, E1000_IVAR_RXQ0_VALID | E1000_IVAR_TXQ0_VALID |
+				  E1000_IVAR_OTHER_VALID);
+		wr(e, E1000_EIAC, E1000_INT_RXQ0);
+		wr(e, E1000_EITR(0), ITR_INTERVAL);
+	} else {
+		wr(e, E1000_ITR, ITR_INTERVAL);
+	}
+	wr(e, E1000_IMS, e->irq_causes);
+}
+
+static int hw_init(struct e1000e *e)
+{
+	u32 ctrl;
+	int err = hw_reset(e);
+
+	if (err)
+		return err;
+	if (!mac_ok(e->dev.mac))
+		mac_read(e, e->dev.mac);
+	if (!mac_ok(e->dev.mac))
+		return -EIO;
+	hw_errata(e);
+	hw_filters(e);
+	ctrl = rd(e, E1000_CTRL) & ~(E1000_CTRL_FRCSPD | E1000_CTRL_FRCDPX | E1000_CTRL_VME |
+				     E1000_CTRL_RFCE | E1000_CTRL_TFCE);
+	wr(e, E1000_CTRL, ctrl | E1000_CTRL_SLU | E1000_CTRL_ASDE);
+	wr(e, E1000_CTRL_EXT, (rd(e, E1000_CTRL_EXT) & ~(E1000_CTRL_EXT_IAME |
+			       E1000_CTRL_EXT_EIAME)) | E1000_CTRL_EXT_DRV_LOAD);
+	phy_kick(e, true);
+	hw_rx_start(e);
+	hw_tx_start(e);
+	return 0;
+}
+
+/* ---------------------------------------------------------------- transmit */
+
+static u32 tx_room(const struct e1000e *e)
+{
+	/* one descriptor stays free: head == tail means empty */
+	return (e->tx_clean - e->tx_next - 1) % TX_DESCS;
+}
+
+static int e1000e_tx(struct netif_dev *d, const struct netif_seg *segs, u32 n,
+		     void (*done)(void *ctx), void *ctx)
+{
+	struct e1000e *e = to_e1000e(d);
+	u32 first = e->tx_next, i = first, bytes = 0;
+
+	if (!n || n > NETIF_TX_SEGS_MAX)
+		return -EINVAL;
+	if (tx_room(e) < n) {
+		e->n.tx_full++;
+		return -ENOBUFS;
+	}
+	for (u32 s = 0; s < n; s++) {
+		volatile struct e1000_tx_desc *t = &e->tx[i];
+		bool last = s + 1 == n;
+
+		t->addr = segs[s].pa.v;
+		t->bytes = (u16)segs[s].bytes;
+		t->cso = 0;
+		t->cmd = (u8)(E1000_TXD_IFCS | (last ? E1000_TXD_EOP | E1000_TXD_RS : 0));
+		t->status = 0;
+		t->css = 0;
+		t->special = 0;
+		e->slot[i].done = last ? done : NULL;
+		e->slot[i].ctx = ctx;
+		e->slot[first].last = i;
+		bytes += segs[s].bytes;
+		i = (i + 1) % TX_DESCS;
+	}
+	if (e->tx_clean == e->tx_next)
+		e->tx_since_ns = plat_time_ns();
+	e->tx_next = i;
+	e->n.tx_frames++;
+	e->n.tx_bytes += bytes;
+	dma_barrier();
+	wr(e, E1000_TDT, i);
+	return 0;
+}
+
+/* Give back one frame; the callback only releases memory. */
+static void tx_finish(struct e1000e *e)
+{
+	u32 last = e->slot[e->tx_clean].last;
+	struct tx_slot s = e->slot[last];
+
+	e->tx_clean = (last + 1) % TX_DESCS;
+	if (s.done)
+		s.done(s.ctx);
+}
+
+static u32 tx_reap(struct e1000e *e)
+{
+	u32 n = 0;
+
+	while (e->tx_clean != e->tx_next) {
+		u32 last = e->slot[e->tx_clean].last;
+
+		if (!(e->tx[last].status & E1000_TXD_DD))
+			break;
+		e->tx_since_ns = plat_time_ns();
+		tx_finish(e);
+		n++;
+	}
+	return n;
+}
+
+/* ---------------------------------------------------------------- receive */
+
+static bool rx_ready(const struct e1000e *e)
+{
+	return e->rx[__atomic_load_n(&e->rx_next, __ATOMIC_RELAXED) % RX_DESCS].status &
+	       E1000_RXD_DD;
+}
+
+/* Did the card check both the IP header and the TCP or UDP checksum, and find them right? */
+static bool rx_csum_ok(u8 status, u8 errors)
+{
+	return !(status & E1000_RXD_IXSM) && (status & E1000_RXD_IPCS) &&
+	       (status & (E1000_RXD_TCPCS | E1000_RXD_UDPCS)) &&
+	       !(errors & (E1000_RXD_ERR_TCPE | E1000_RXD_ERR_IPE));
+}
+
+static void rx_one(struct e1000e *e, u32 i,
+		   void (*input)(void *, const void *, u32, bool), void *ctx)
+{
+	volatile struct e1000_rx_desc *r = &e->rx[i];
+	u8 status = r->status, errors = r->errors;
+	u32 bytes = r->bytes;
+	bool whole = (status & E1000_RXD_EOP) && !e->rx_skip;
+
+	/* A frame over several buffers is too long for us: drop up to its end. */
+	e->rx_skip = !(status & E1000_RXD_EOP);
+	if (!whole || bytes < 14 || bytes > NETIF_FRAME_MAX ||
+	    (errors & (E1000_RXD_ERR_CE | E1000_RXD_ERR_SE | E1000_RXD_ERR_SEQ |
+		       E1000_RXD_ERR_CXE | E1000_RXD_ERR_RXE))) {
+		e->n.rx_errors++;
+		log_limited(LOG_WARN, "e1000e: bad frame bytes=%u status=%#x errors=%#x", bytes,
+			    status, errors);
+		return;
+	}
+	e->n.rx_frames++;
+	e->n.rx_bytes += bytes;
+	input(ctx, e->rx_buf + (size_t)i * RX_BUF_BYTES, bytes, rx_csum_ok(status, errors));
+}
+
+/* Hand drained descriptors back: the tail stands on the last one that is the card's. */
+static void rx_return(struct e1000e *e)
+{
+	if (!e->rx_owed)
+		return;
+	e->rx_owed = 0;
+	dma_barrier();
+	wr(e, E1000_RDT, (e->rx_next + RX_DESCS - 1) % RX_DESCS);
+}
+
+static u32 rx_drain(struct e1000e *e, u32 budget,
+		    void (*input)(void *, const void *, u32, bool), void *ctx)
+{
+	u32 n = 0;
+
+	while (n < budget && rx_ready(e)) {
+		u32 i = e->rx_next;
+
+		dma_barrier(); /* status before the rest of the descriptor and the frame */
+		rx_one(e, i, input, ctx);
+		e->rx[i].status = 0;
+		e->rx[i].errors = 0;
+		__atomic_store_n(&e->rx_recent, true, __ATOMIC_RELAXED);
+		__atomic_store_n(&e->rx_next, (i + 1) % RX_DESCS, __ATOMIC_RELAXED);
+		if (++e->rx_owed >= RX_TAIL_BATCH)
+			rx_return(e);
+		n++;
+	}
+	rx_return(e);
+	return n;
+}
+
+/* ---------------------------------------------------------------- watchdog */
+
+static void link_check(struct e1000e *e, u64 now)
+{
+	bool up;
+
+	if (now < e->link_next_ns)
+		return;
+	e->link_next_ns = now + LINK_CHECK_NS;
+	up = rd(e, E1000_STATUS) & E1000_STATUS_LU;
+	if (up != e->link) {
+		static const u16 mbps[] = { 10, 100, 1000, 1000 };
+
+		e->link = up;
+		e->link_down_ns = now;
+		e->n.link_changes++;
+		if (up)
+			log_info("e1000e: link up mbps=%u",
+				 mbps[FIELD_GET(E1000_STATUS_SPEED, rd(e, E1000_STATUS))]);
+		else
+			log_info("e1000e: link down");
+	}
+	if (!up && now - e->link_down_ns > PHY_KICK_NS) {
+		e->link_down_ns = now;
+		phy_kick(e, true);
+	}
+}
+
+static void tx_watchdog(struct e1000e *e, u64 now)
+{
+	if (e->tx_clean == e->tx_next || now - e->tx_since_ns < TX_HUNG_NS)
+		return;
+	if (!e->link) {
+		e->tx_since_ns = now;
+		return;
+	}
+	e->n.resets++;
+	log_limited(LOG_WARN, "e1000e: transmitter hung, resetting tdh=%u tdt=%u",
+		    rd(e, E1000_TDH), rd(e, E1000_TDT));
+	if (hw_reset(e))
+		log_limited(LOG_ERR, "e1000e: no answer after reset");
+	while (e->tx_clean != e->tx_next)
+		tx_finish(e);
+	if (hw_init(e))
+		log_limited(LOG_ERR, "e1000e: reset failed");
+	hw_irq_start(e);
+}
+
+/* ---------------------------------------------------------------- ops */
+
+/*
+ * Forget the causes of what was drained, look once more, and only then let
+ * the card ring again.
+ */
+static u32 rearm(struct e1000e *e, u32 budget,
+		 void (*input)(void *, const void *, u32, bool), void *ctx)
+{
+	u32 n;
+
+	wr(e, E1000_ICR, e->irq_causes);
+	n = rx_drain(e, budget, input, ctx);
+	wr(e, E1000_IMS, e->irq_causes);
+	e->n.rearms++;
+	return n;
+}
+
+static u32 e1000e_poll(struct netif_dev *d,
+		       void (*input)(void *ctx, const void *frame, u32 bytes, bool csum_ok),
+		       void *ctx)
+{
+	struct e1000e *e = to_e1000e(d);
+	u64 now = plat_time_ns();
+	u32 tx = tx_reap(e), rx;
+
+	e->n.rx_polls++;
+	rx = rx_drain(e, RX_DESCS, input, ctx);
+	if ((__atomic_exchange_n(&e->rang, false, __ATOMIC_RELAXED) || rx) && e->irq)
+		rx += rearm(e, RX_DESCS, input, ctx);
+	link_check(e, now);
+	tx_watchdog(e, now);
+	return tx + rx;
+}
+
+static bool e1000e_link_up(struct netif_dev *d)
+{
+	return to_e1000e(d)->link;
+}
+
+static const struct netif_ops e1000e_ops = {
+	.tx = e1000e_tx,
+	.poll = e1000e_poll,
+	.link_up = e1000e_link_up,
+};
+
+/* ---------------------------------------------------------------- public */
+
+int e1000e_create(struct bus_dev *bus, struct netif_dev **out)
+{
+	const struct e1000e_model *m = model_find(bus->vendor, bus->device);
+	struct e1000e *e;
+	int err;
+
+	if (!m)
+		return -ENODEV;
+	e = plat_alloc(sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	e->bus = bus;
+	e->model = m;
+	e->dev.ops = &e1000e_ops;
+	e->dev.name = m->name;
+	e->rx = bus->ops->dma_alloc(bus, RX_DESCS * sizeof(*e->rx), PAGE_BYTES, &e->rx_dma);
+	e->tx = bus->ops->dma_alloc(bus, TX_DESCS * sizeof(*e->tx), PAGE_BYTES, &e->tx_dma);
+	e->rx_buf = bus->ops->dma_alloc(bus, RX_DESCS * RX_BUF_BYTES, PAGE_BYTES, &e->rx_buf_dma);
+	err = -ENOMEM;
+	if (!e->rx || !e->tx || !e->rx_buf)
+		goto fail;
+	err = hw_init(e);
+	if (err)
+		goto fail;
+	e->irq = bus->ops->irq_enable(bus, 1) == 0;
+	e->irq_causes = bus->has_msix ? E1000_INT_RXQ0 :
+			E1000_INT_RXT0 | E1000_INT_RXO | E1000_INT_RXDMT0;
+	hw_irq_start(e);
+	e->link = rd(e, E1000_STATUS) & E1000_STATUS_LU;
+	e->link_down_ns = plat_time_ns();
+	log_info("e1000e: %s mac=%02x:%02x:%02x:%02x:%02x:%02x link=%d irq=%s", m->name,
+		 e->dev.mac[0], e->dev.mac[1], e->dev.mac[2], e->dev.mac[3], e->dev.mac[4],
+		 e->dev.mac[5], e->link, !e->irq ? "none" : bus->has_msix ? "msi-x" : "msi");
+	*out = &e->dev;
+	return 0;
+fail:
+	log_err("e1000e: not usable err=%s", err_name(err));
+	plat_free(e);
+	return err;
+}
+
+bool e1000e_work(struct netif_dev *d)
+{
+	struct e1000e *e = to_e1000e(d);
+	bool ours = __atomic_exchange_n(&e->rx_recent, false, __ATOMIC_RELAXED) || rx_ready(e);
+
+	if (ours)
+		__atomic_store_n(&e->rang, true, __ATOMIC_RELAXED);
+	return ours;
+}
+
+bool e1000e_has_irq(struct netif_dev *d)
+{
+	return to_e1000e(d)->irq;
+}
+
+void e1000e_stop(struct netif_dev *d)
+{
+	struct e1000e *e = to_e1000e(d);
+
+	wr(e, E1000_IMC, ~0u);
+	wr(e, E1000_RCTL, 0);
+	wr(e, E1000_TCTL, 0);
+	wr(e, E1000_CTRL, rd(e, E1000_CTRL) | E1000_CTRL_RST);
+}
+
+const struct e1000e_counters *e1000e_counters(struct netif_dev *d)
+{
+	return &to_e1000e(d)->n;
+}

@@ -1,0 +1,1 @@
+core-src += net/drivers/e1000e.c
