@@ -1,0 +1,447 @@
+/*
+ * boot.c - freshet boot build: what a site's PCs load before they are Freshet's
+ *
+ *	netboot/freshet.efi    the given one, with the site's public key in its .sitekey
+ *	netboot/freshet.conf   the server's address and options, for the loader
+ *	netboot/boot.ipxe      the script that iPXE is pointed at
+ *	netboot/esp.img        a FAT32 file system with the two, for offline boots
+ *	netboot/esp            the version that esp.img became as an image; goes into tickets
+ *
+ * Everything is made from the arguments alone: the same call makes the same
+ * bytes, and then keeps the ESP's version as well, so that PCs that have it
+ * do not fetch it again.
+ */
+#include <fcntl.h>
+#include <getopt.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/endian.h"
+#include "base/err.h"
+#include "base/fmt.h"
+#include "images/builder.h"
+#include "images/cli.h"
+#include "images/pe.h"
+#include "storage/format/gpt.h"
+
+#define EFI_MAX (16 * MIB)
+#define CONF_MAX 4096
+#define SCRIPT_MAX (64 * KIB)
+#define OPTIONS_MAX 32
+#define SITEKEY_BYTES 4096
+#define SITEKEY_MAGIC "FRSHKEY1"
+#define SITEKEY_HEAD_BYTES 16
+#define TEMPLATE_PATH "boot/ipxe/boot.ipxe.in"
+#define FAT_EPOCH "315532800" /* 1980-01-01, the first moment FAT knows */
+
+extern char **environ;
+
+enum { OPT_DATA = 256, OPT_KEY, OPT_EFI, OPT_SERVER, OPT_OPTION, OPT_IPXE, OPT_NO_ESP, OPT_QUIET };
+
+static const struct option options[] = {
+	{ "data", required_argument, NULL, OPT_DATA },
+	{ "key", required_argument, NULL, OPT_KEY },
+	{ "efi", required_argument, NULL, OPT_EFI },
+	{ "server", required_argument, NULL, OPT_SERVER },
+	{ "option", required_argument, NULL, OPT_OPTION },
+	{ "ipxe", required_argument, NULL, OPT_IPXE },
+	{ "no-esp", no_argument, NULL, OPT_NO_ESP },
+	{ "quiet", no_argument, NULL, OPT_QUIET },
+	{ 0 },
+};
+
+struct boot_args {
+	const char *data, *key, *efi, *ipxe;
+	char server[128]; /* host:port, no http:// and no slash behind */
+	const char *option[OPTIONS_MAX];
+	unsigned int options;
+	bool no_esp, quiet;
+};
+
+/* The files, as they will lie in netboot/. */
+struct boot_files {
+	u8 *efi;
+	size_t efi_bytes;
+	char conf[CONF_MAX];
+	char *script;
+};
+
+static const char script_builtin[] =
+	"#!ipxe\n"
+	"# Made by: freshet boot build\n"
+	"echo Freshet: loading from @SERVER@\n"
+	"imgfetch --name freshet.conf @SERVER@/freshet.conf || goto failed\n"
+	"imgfetch --name freshet.efi @SERVER@/freshet.efi || goto failed\n"
+	"boot freshet.efi @OPTIONS@ || goto failed\n"
+	":failed\n"
+	"echo Freshet: could not start; next try in 10 seconds\n"
+	"sleep 10\n"
+	"chain --replace --autofree @SERVER@/boot.ipxe || goto failed\n";
+
+/* "http://10.0.2.2:8080/" or "10.0.2.2:8080" to "10.0.2.2:8080" */
+static int parse_server(const char *text, char *out, size_t room)
+{
+	size_t n;
+
+	if (!strncmp(text, "http://", 7))
+		text += 7;
+	n = strlen(text);
+	if (n && text[n - 1] == '/')
+		n--;
+	if (!n || n >= room)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (!strchr("0123456789.:abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ[]",
+			    text[i]))
+			return -EINVAL;
+	memcpy(out, text, n);
+	out[n] = 0;
+	return 0;
+}
+
+static bool option_ok(const char *text)
+{
+	const char *eq = strchr(text, '=');
+
+	if (!eq || eq == text || !eq[1])
+		return false;
+	for (const char *p = text; *p; p++)
+		if (*p <= ' ' || *p > '~')
+			return false;
+	return true;
+}
+
+static enum cli_exit parse(const struct cli_command *c, struct boot_args *a, int argc, char **argv)
+{
+	const char *server = NULL;
+	int opt;
+
+	*a = (struct boot_args){ 0 };
+	optind = 1;
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (opt) {
+		case OPT_DATA:
+			a->data = optarg;
+			break;
+		case OPT_KEY:
+			a->key = optarg;
+			break;
+		case OPT_EFI:
+			a->efi = optarg;
+			break;
+		case OPT_SERVER:
+			server = optarg;
+			break;
+		case OPT_OPTION:
+			if (!option_ok(optarg) || a->options == OPTIONS_MAX)
+				return cli_usage(c, "an option is key=value without spaces, not "
+						 "\"%s\"", optarg);
+			a->option[a->options++] = optarg;
+			break;
+		case OPT_IPXE:
+			a->ipxe = optarg;
+			break;
+		case OPT_NO_ESP:
+			a->no_esp = true;
+			break;
+		case OPT_QUIET:
+			a->quiet = true;
+			break;
+		default:
+			return cli_usage(c, NULL);
+		}
+	}
+	if (!a->data || !a->efi || !server || optind != argc)
+		return cli_usage(c, "--data, --efi and --server are needed");
+	if (parse_server(server, a->server, sizeof(a->server)))
+		return cli_usage(c, "--server is http://address:port, not \"%s\"", server);
+	return CLI_OK;
+}
+
+static int read_file(const char *path, size_t max, u8 **out, size_t *bytes)
+{
+	struct datadir cwd = { .fd = AT_FDCWD };
+
+	return datadir_read(&cwd, path, max, out, bytes);
+}
+
+/* Put the public key where freshet.efi looks for it. */
+static int fill_sitekey(struct boot_files *f, const u8 pub[P256_PUB_BYTES], const char *path)
+{
+	size_t off, n;
+	int err = pe_find_section(f->efi, f->efi_bytes, ".sitekey", &off, &n);
+
+	if (!err && n < SITEKEY_HEAD_BYTES + P256_PUB_BYTES)
+		err = -EMSGSIZE;
+	if (err) {
+		cli_error("%s has no usable .sitekey section (%s); is it Freshet's freshet.efi?",
+			  path, err_name(err));
+		return err;
+	}
+	memset(f->efi + off, 0, MIN(n, (size_t)SITEKEY_BYTES));
+	memcpy(f->efi + off, SITEKEY_MAGIC, 8);
+	put_le32(f->efi + off + 8, 1);
+	memcpy(f->efi + off + SITEKEY_HEAD_BYTES, pub, P256_PUB_BYTES);
+	return 0;
+}
+
+static int make_conf(struct boot_files *f, const struct boot_args *a)
+{
+	size_t n = (size_t)fmt_snprintf(f->conf, sizeof(f->conf), "server %s\n", a->server);
+
+	for (unsigned int i = 0; i < a->options; i++) {
+		const char *eq = strchr(a->option[i], '=');
+
+		n += (size_t)fmt_snprintf(f->conf + n, sizeof(f->conf) - n, "%.*s %s\n",
+					  (int)(eq - a->option[i]), a->option[i], eq + 1);
+		if (n >= sizeof(f->conf)) {
+			cli_error("the options are too long together");
+			return -E2BIG;
+		}
+	}
+	return 0;
+}
+
+/* @SERVER@ to http://..., @OPTIONS@ to "key=value ..." */
+static void expand(FILE *out, const char *text, const struct boot_args *a)
+{
+	while (*text) {
+		if (!strncmp(text, "@SERVER@", 8)) {
+			fprintf(out, "http://%s", a->server);
+			text += 8;
+		} else if (!strncmp(text, "@OPTIONS@", 9)) {
+			fprintf(out, "server=%s", a->server);
+			for (unsigned int i = 0; i < a->options; i++)
+				fprintf(out, " %s", a->option[i]);
+			text += 9;
+		} else {
+			fputc(*text++, out);
+		}
+	}
+}
+
+static int make_script(struct boot_files *f, const struct boot_args *a)
+{
+	const char *path = a->ipxe ? a->ipxe : TEMPLATE_PATH;
+	u8 *template = NULL;
+	size_t bytes;
+	FILE *out;
+	int err = read_file(path, SCRIPT_MAX, &template, &bytes);
+
+	if (err && (a->ipxe || err != -ENOENT)) {
+		cli_error("cannot read the iPXE template %s: %s", path, strerror(-err));
+		return err;
+	}
+	out = open_memstream(&f->script, &bytes);
+	if (out) {
+		expand(out, template ? (const char *)template : script_builtin, a);
+		err = fclose(out) ? -ENOMEM : 0;
+	}
+	free(template);
+	return out ? err : -ENOMEM;
+}
+
+/* Run one of mtools; its own words say what is wrong. */
+static int run_tool(const char *const argv[])
+{
+	int status;
+	pid_t pid;
+	int err = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+
+	if (err) {
+		cli_error("cannot run %s: %s; install the package mtools", argv[0], strerror(err));
+		return -err;
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+		cli_error("%s failed", argv[0]);
+		return -EIO;
+	}
+	return 0;
+}
+
+/*
+ * A FAT32 file system of exactly the size that gpt_plan() gives the ESP. Its
+ * serial number and times are fixed; mtools takes the latter from the environment.
+ */
+static int make_esp(const char *data, const char *image)
+{
+	char efi[4096], conf[4096];
+	const char *const format[] = { "mformat", "-i", image, "-F", "-c", "1", "-H", "2048",
+				       "-h",	  "64",	"-s",  "32", "-N", "46525348", "-v",
+				       "FRESHET", "-T", "131072", "::", NULL };
+	const char *const folders[] = { "mmd",	       "-i",	       image, "::/EFI",
+					"::/EFI/BOOT", "::/EFI/freshet", NULL };
+	const char *const boot[] = { "mcopy", "-i", image, efi, "::/EFI/BOOT/BOOTX64.EFI", NULL };
+	const char *const conf1[] = { "mcopy", "-i", image, conf, "::/EFI/BOOT/freshet.conf",
+				      NULL };
+	const char *const conf2[] = { "mcopy", "-i", image, conf, "::/EFI/freshet/freshet.conf",
+				      NULL };
+	const char *const *const steps[] = { format, folders, boot, conf1, conf2 };
+	int fd = open(image, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int err = 0;
+
+	static_assert(GPT_ESP_BYTES == 131072 * 512ull, "mformat's -T");
+	fmt_snprintf(efi, sizeof(efi), "%s/netboot/freshet.efi", data);
+	fmt_snprintf(conf, sizeof(conf), "%s/netboot/freshet.conf", data);
+	if (fd < 0 || ftruncate(fd, (off_t)GPT_ESP_BYTES))
+		err = -errno;
+	if (fd >= 0 && close(fd) && !err)
+		err = -errno;
+	if (err)
+		cli_error("cannot write %s: %s", image, strerror(-err));
+	setenv("SOURCE_DATE_EPOCH", FAT_EPOCH, 1);
+	setenv("TZ", "UTC", 1);
+	setenv("MTOOLSRC", "/dev/null", 1);
+	setenv("MTOOLS_SKIP_CHECK", "1", 1);
+	for (size_t i = 0; !err && i < ARRAY_SIZE(steps); i++)
+		err = run_tool(steps[i]);
+	return err;
+}
+
+static int old_esp(const struct datadir *d, u8 version[SHA256_BYTES])
+{
+	size_t bytes;
+	u8 *text;
+	int err = datadir_read(d, "netboot/esp", DIGEST_HEX + 1, &text, &bytes);
+
+	if (err)
+		return err;
+	err = bytes < DIGEST_HEX ? -EINVAL :
+				   fmt_unhex(version, SHA256_BYTES, (char *)text, DIGEST_HEX);
+	free(text);
+	return err;
+}
+
+/* The ESP as an image like any other, so that PCs fetch and check it in the same way. */
+static int publish_esp(const struct datadir *d, const struct crypto_key *key, const char *image,
+		       bool quiet, u8 version[SHA256_BYTES])
+{
+	u8 before[SHA256_BYTES];
+	struct build_params p = {
+		.dir = d,
+		.key = key,
+		.fd = open(image, O_RDONLY | O_CLOEXEC),
+		.image_bytes = GPT_ESP_BYTES,
+		.name = "esp",
+		.label = "",
+		.chunk_bytes = MANIFEST_CHUNK_DEFAULT,
+		.sector_bytes = 512,
+		.level = 6,
+		.threads = 2,
+		.reuse = old_esp(d, before) ? NULL : before,
+		.quiet = quiet,
+	};
+	char line[DIGEST_HEX + 2];
+	struct build_result r;
+	int err = p.fd < 0 ? -errno : image_build(&p, &r);
+
+	if (p.fd >= 0)
+		close(p.fd);
+	if (!err) {
+		memcpy(version, r.version, SHA256_BYTES);
+		fmt_hex(line, r.version, SHA256_BYTES);
+		strcat(line, "\n");
+		err = datadir_write(d, "netboot/esp", line, strlen(line), 0644);
+	}
+	if (err)
+		cli_error("cannot make an image of %s: %s", image, strerror(-err));
+	return err;
+}
+
+static int write_files(const struct datadir *d, const struct boot_files *f)
+{
+	int err = datadir_write(d, "netboot/freshet.efi", f->efi, f->efi_bytes, 0644);
+
+	if (!err)
+		err = datadir_write(d, "netboot/freshet.conf", f->conf, strlen(f->conf), 0644);
+	if (!err)
+		err = datadir_write(d, "netboot/boot.ipxe", f->script, strlen(f->script), 0644);
+	if (err)
+		cli_error("cannot write %s/netboot: %s", d->path, strerror(-err));
+	return err;
+}
+
+static enum cli_exit build_locked(const struct boot_args *a, const struct datadir *d,
+				  struct boot_files *f, const u8 pub[P256_PUB_BYTES],
+				  const struct crypto_key *key)
+{
+	u8 version[SHA256_BYTES];
+	char image[4096], hex[DIGEST_HEX + 1];
+	int err = read_file(a->efi, EFI_MAX, &f->efi, &f->efi_bytes);
+
+	if (err)
+		cli_error("cannot read %s: %s; build it with make", a->efi, strerror(-err));
+	if (!err)
+		err = fill_sitekey(f, pub, a->efi);
+	if (!err)
+		err = make_conf(f, a);
+	if (!err)
+		err = make_script(f, a);
+	if (!err)
+		err = write_files(d, f);
+	if (err)
+		return CLI_FAILED;
+	printf("%s/netboot: freshet.efi %zu bytes, freshet.conf, boot.ipxe\n", a->data,
+	       f->efi_bytes);
+	if (a->no_esp)
+		return CLI_OK;
+	fmt_snprintf(image, sizeof(image), "%s/netboot/esp.img", a->data);
+	if (make_esp(a->data, image) || publish_esp(d, key, image, a->quiet, version))
+		return CLI_FAILED;
+	printf("esp      %s\n", cli_hex(hex, version));
+	return CLI_OK;
+}
+
+static enum cli_exit run_build(const struct cli_command *c, int argc, char **argv)
+{
+	struct boot_files f = { 0 };
+	u8 pub[P256_PUB_BYTES];
+	struct crypto_key *key = NULL;
+	struct boot_args a;
+	enum cli_exit ret;
+	struct datadir d;
+
+	ret = parse(c, &a, argc, argv);
+	if (ret)
+		return ret;
+	if (a.no_esp ? cli_public_key(pub, a.key, a.data) : cli_private_key(&key, a.key, a.data))
+		return CLI_FAILED;
+	if (key)
+		key_public(key, pub);
+	ret = CLI_FAILED;
+	if (!cli_open_data(&d, a.data, true)) {
+		ret = build_locked(&a, &d, &f, pub, key);
+		datadir_close(&d);
+	}
+	free(f.efi);
+	free(f.script);
+	key_free(key);
+	return ret;
+}
+
+const struct cli_command cmd_boot_build = {
+	.group = "boot",
+	.verb = "build",
+	.args = "--data DIR --efi FILE --server URL [OPTIONS]",
+	.summary = "make the site's boot files: freshet.efi with its key, iPXE script, ESP",
+	.help = "  --data DIR       the site's data folder; the files go to DIR/netboot\n"
+		"  --key FILE       the site's private key (default DIR/site.key); with --no-esp\n"
+		"                   site.pub will do\n"
+		"  --efi FILE       freshet.efi as it was built\n"
+		"  --server URL     where PCs find freshetd, e.g. http://10.0.0.1:8080\n"
+		"  --option K=V     another line for freshet.conf; may be given many times\n"
+		"  --ipxe FILE      the script's template (default " TEMPLATE_PATH " or built in);\n"
+		"                   @SERVER@ and @OPTIONS@ are replaced\n"
+		"  --no-esp         leave the ESP alone: PCs cannot boot offline\n"
+		"  --quiet          no progress\n"
+		"\n"
+		"The ESP becomes an image of its own; boot tickets name it from then on.\n",
+	.run = run_build,
+};

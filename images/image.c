@@ -1,0 +1,607 @@
+/*
+ * image.c - freshet image: build, verify, list and export versions
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/fs.h>
+
+#include "base/err.h"
+#include "base/fmt.h"
+#include "images/builder.h"
+#include "images/cli.h"
+#include "images/walk.h"
+#include "server/data/channels.h"
+
+#define LEVEL_DEFAULT 6
+#define THREADS_MAX 64
+
+static unsigned int thread_count(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (unsigned int)n;
+}
+
+/* ---------------------------------------------------------------- build */
+
+enum {
+	OPT_DATA = 256,
+	OPT_KEY,
+	OPT_NAME,
+	OPT_CHANNEL,
+	OPT_LABEL,
+	OPT_CHUNK,
+	OPT_LEVEL,
+	OPT_PARENT,
+	OPT_SECTOR,
+	OPT_CREATED,
+	OPT_THREADS,
+	OPT_JSON,
+	OPT_QUIET,
+};
+
+static const struct option build_options[] = {
+	{ "data", required_argument, NULL, OPT_DATA },
+	{ "key", required_argument, NULL, OPT_KEY },
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "channel", required_argument, NULL, OPT_CHANNEL },
+	{ "label", required_argument, NULL, OPT_LABEL },
+	{ "chunk", required_argument, NULL, OPT_CHUNK },
+	{ "level", required_argument, NULL, OPT_LEVEL },
+	{ "parent", required_argument, NULL, OPT_PARENT },
+	{ "sector", required_argument, NULL, OPT_SECTOR },
+	{ "created", required_argument, NULL, OPT_CREATED },
+	{ "threads", required_argument, NULL, OPT_THREADS },
+	{ "json", required_argument, NULL, OPT_JSON },
+	{ "quiet", no_argument, NULL, OPT_QUIET },
+	{ 0 },
+};
+
+struct build_args {
+	const char *data, *key, *name, *channel, *label, *parent, *json, *disk;
+	u64 chunk, level, sector, created, threads;
+	bool quiet;
+};
+
+static u64 now_unix(void)
+{
+	const char *fixed = getenv("SOURCE_DATE_EPOCH");
+	u64 t;
+
+	return fixed && !cli_u64(fixed, &t) ? t : (u64)time(NULL);
+}
+
+static enum cli_exit build_parse(const struct cli_command *c, struct build_args *a, int argc,
+				 char **argv)
+{
+	int opt, bad = 0;
+
+	*a = (struct build_args){
+		.label = "",
+		.chunk = MANIFEST_CHUNK_DEFAULT,
+		.level = LEVEL_DEFAULT,
+		.sector = 512,
+		.created = now_unix(),
+		.threads = thread_count(),
+	};
+	optind = 1;
+	while (!bad && (opt = getopt_long(argc, argv, "", build_options, NULL)) != -1) {
+		switch (opt) {
+		case OPT_DATA:
+			a->data = optarg;
+			break;
+		case OPT_KEY:
+			a->key = optarg;
+			break;
+		case OPT_NAME:
+			a->name = optarg;
+			break;
+		case OPT_CHANNEL:
+			a->channel = optarg;
+			break;
+		case OPT_LABEL:
+			a->label = optarg;
+			break;
+		case OPT_CHUNK:
+			bad = cli_size(optarg, &a->chunk);
+			break;
+		case OPT_LEVEL:
+			bad = cli_u64(optarg, &a->level);
+			break;
+		case OPT_PARENT:
+			a->parent = optarg;
+			break;
+		case OPT_SECTOR:
+			bad = cli_u64(optarg, &a->sector);
+			break;
+		case OPT_CREATED:
+			bad = cli_u64(optarg, &a->created);
+			break;
+		case OPT_THREADS:
+			bad = cli_u64(optarg, &a->threads);
+			break;
+		case OPT_JSON:
+			a->json = optarg;
+			break;
+		case OPT_QUIET:
+			a->quiet = true;
+			break;
+		default:
+			return cli_usage(c, NULL);
+		}
+	}
+	if (bad)
+		return cli_usage(c, "\"%s\" is not a number", optarg);
+	if (optind + 1 != argc || !a->data || !a->name)
+		return cli_usage(c, "--data, --name and one raw disk file are needed");
+	a->disk = argv[optind];
+	if (!manifest_name_ok(a->name, strlen(a->name)))
+		return cli_usage(c, "a name is up to 63 of a-z 0-9 . _ -, and starts with no dot");
+	if (a->channel && !channel_name_ok(a->channel, strlen(a->channel)))
+		return cli_usage(c, "\"%s\" cannot be a channel's name", a->channel);
+	if (strlen(a->label) > MANIFEST_LABEL_MAX)
+		return cli_usage(c, "a label has at most %d bytes", MANIFEST_LABEL_MAX);
+	if (a->chunk < MANIFEST_CHUNK_MIN || a->chunk > MANIFEST_CHUNK_MAX ||
+	    a->chunk & (a->chunk - 1))
+		return cli_usage(c, "--chunk is a power of two from 64K to 1M");
+	if (a->level > 9)
+		return cli_usage(c, "--level is 0 (fast) to 9 (small)");
+	if (a->sector != 512 && a->sector != 4096)
+		return cli_usage(c, "--sector is 512 or 4096");
+	if (a->threads < 1 || a->threads > THREADS_MAX)
+		return cli_usage(c, "--threads is 1 to %d", THREADS_MAX);
+	return CLI_OK;
+}
+
+/* Open the disk and learn its size; a file or a block device. */
+static int open_disk(const char *path, u64 sector, u64 *bytes)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st)) {
+		cli_error("cannot open %s: %s", path, strerror(errno));
+		goto bad;
+	}
+	*bytes = (u64)st.st_size;
+	if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, bytes)) {
+		cli_error("cannot tell the size of %s: %s", path, strerror(errno));
+		goto bad;
+	}
+	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode)) {
+		cli_error("%s is neither a file nor a disk", path);
+		goto bad;
+	}
+	if (!*bytes || *bytes % sector) {
+		cli_error("%s has %llu bytes, which is no whole number of %llu-byte sectors; "
+			  "is it a raw disk? (convert others with: qemu-img convert -O raw)",
+			  path, (unsigned long long)*bytes, (unsigned long long)sector);
+		goto bad;
+	}
+	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	return fd;
+bad:
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static int write_json(const char *path, const struct build_args *a, const struct build_params *p,
+		      const struct build_result *r, const struct channel *ch)
+{
+	FILE *f = strcmp(path, "-") ? fopen(path, "we") : stdout;
+	char hex[DIGEST_HEX + 1];
+
+	if (!f)
+		goto bad;
+	fprintf(f, "{\n  \"version\": \"%s\",\n  \"name\": ", cli_hex(hex, r->version));
+	cli_json_text(f, a->name);
+	fprintf(f, ",\n  \"label\": ");
+	cli_json_text(f, a->label);
+	if (ch) {
+		fprintf(f, ",\n  \"channel\": ");
+		cli_json_text(f, ch->name);
+		fprintf(f, ",\n  \"serial\": %llu", (unsigned long long)ch->serial);
+	}
+	fprintf(f,
+		",\n  \"image_bytes\": %llu,\n  \"used_bytes\": %llu,\n  \"chunk_bytes\": %u,\n"
+		"  \"chunks\": %llu,\n  \"unique_chunks\": %llu,\n  \"zero_chunks\": %llu,\n"
+		"  \"stored_bytes\": %llu,\n  \"new_objects\": %llu,\n  \"new_bytes\": %llu,\n"
+		"  \"seconds\": %llu.%03llu\n}\n",
+		(unsigned long long)p->image_bytes, (unsigned long long)r->used_bytes,
+		p->chunk_bytes, (unsigned long long)r->chunks, (unsigned long long)r->unique,
+		(unsigned long long)r->zero, (unsigned long long)r->stored_bytes,
+		(unsigned long long)r->new_objects, (unsigned long long)r->new_bytes,
+		(unsigned long long)(r->ns / NS_PER_SEC),
+		(unsigned long long)(r->ns / NS_PER_MS % 1000));
+	if (f == stdout ? fflush(f) : fclose(f))
+		goto bad;
+	return 0;
+bad:
+	cli_error("cannot write %s: %s", path, strerror(errno));
+	return -EIO;
+}
+
+static void print_summary(const struct build_params *p, const struct build_result *r,
+			  const struct channel *ch)
+{
+	char hex[DIGEST_HEX + 1];
+	u64 ms = r->ns / NS_PER_MS + 1;
+
+	printf("version  %s\n", cli_hex(hex, r->version));
+	printf("image    %llu MiB, %llu MiB of it used\n",
+	       (unsigned long long)(p->image_bytes / MIB),
+	       (unsigned long long)(r->used_bytes / MIB));
+	printf("chunks   %llu of %u KiB: %llu different, %llu zero\n",
+	       (unsigned long long)r->chunks, p->chunk_bytes / 1024,
+	       (unsigned long long)r->unique, (unsigned long long)r->zero);
+	printf("stored   %llu MiB, %llu MiB of it new (%llu objects)\n",
+	       (unsigned long long)(r->stored_bytes / MIB),
+	       (unsigned long long)(r->new_bytes / MIB), (unsigned long long)r->new_objects);
+	printf("time     %llu.%llu s, %llu MB/s of used bytes\n", (unsigned long long)(ms / 1000),
+	       (unsigned long long)(ms % 1000 / 100),
+	       (unsigned long long)(r->used_bytes / 1000 / ms));
+	if (ch)
+		printf("channel  %s, serial %llu\n", ch->name, (unsigned long long)ch->serial);
+}
+
+static enum cli_exit build_and_publish(const struct build_args *a, struct build_params *p,
+				       const struct datadir *d)
+{
+	struct channel ch, *chp = NULL;
+	struct build_result r;
+	int err = image_build(p, &r);
+
+	if (err) {
+		cli_error("building failed: %s; nothing was published",
+			  err == -ENODATA ? "the disk became shorter meanwhile" : strerror(-err));
+		return CLI_FAILED;
+	}
+	if (a->channel) {
+		err = channel_point(d, p->key, a->channel, r.version, &ch);
+		if (err) {
+			cli_error("the version is there, but channel %s was not moved: %s",
+				  a->channel, strerror(-err));
+			return CLI_FAILED;
+		}
+		chp = &ch;
+	}
+	if (!a->json || strcmp(a->json, "-"))
+		print_summary(p, &r, chp);
+	return a->json && write_json(a->json, a, p, &r, chp) ? CLI_FAILED : CLI_OK;
+}
+
+static enum cli_exit run_build(const struct cli_command *c, int argc, char **argv)
+{
+	enum cli_exit ret = CLI_FAILED;
+	struct build_params p = { 0 };
+	struct crypto_key *key;
+	u8 pub[P256_PUB_BYTES];
+	struct build_args a;
+	struct datadir d;
+	u64 bytes;
+	int fd;
+
+	ret = build_parse(c, &a, argc, argv);
+	if (ret)
+		return ret;
+	fd = open_disk(a.disk, a.sector, &bytes);
+	if (fd < 0)
+		return CLI_FAILED;
+	ret = CLI_FAILED;
+	if (cli_private_key(&key, a.key, a.data))
+		goto no_key;
+	if (cli_open_data(&d, a.data, true))
+		goto no_data;
+	key_public(key, pub);
+	if (a.parent && cli_version(&d, a.parent, pub, p.parent))
+		goto out;
+	p.dir = &d;
+	p.key = key;
+	p.fd = fd;
+	p.image_bytes = bytes;
+	p.name = a.name;
+	p.label = a.label;
+	p.chunk_bytes = (u32)a.chunk;
+	p.sector_bytes = (u32)a.sector;
+	p.level = (int)a.level;
+	p.threads = (unsigned int)a.threads;
+	p.created_unix = a.created;
+	p.quiet = a.quiet;
+	ret = build_and_publish(&a, &p, &d);
+out:
+	datadir_close(&d);
+no_data:
+	key_free(key);
+no_key:
+	close(fd);
+	return ret;
+}
+
+const struct cli_command cmd_image_build = {
+	.group = "image",
+	.verb = "build",
+	.args = "--data DIR --name NAME [OPTIONS] DISK",
+	.summary = "make a version of a raw disk: chunk objects and a signed manifest",
+	.help = "  --data DIR        the site's data folder; made if need be\n"
+		"  --key FILE        the site's private key (default DIR/site.key)\n"
+		"  --name NAME       the image's name: a-z 0-9 . _ -\n"
+		"  --channel NAME    point this channel at the new version, e.g. lab/stable\n"
+		"  --label TEXT      a word for people, up to 128 bytes\n"
+		"  --parent VERSION  the version that this one comes after\n"
+		"  --chunk SIZE      64K to 1M (default 128K)\n"
+		"  --level N         zlib's, 0 to 9 (default 6)\n"
+		"  --sector BYTES    of the PC's virtual disk: 512 (default) or 4096\n"
+		"  --created UNIX    time in the manifest (default SOURCE_DATE_EPOCH or now)\n"
+		"  --threads N       (default: one per CPU)\n"
+		"  --json FILE       the summary as JSON; - for standard output\n"
+		"  --quiet           no progress\n"
+		"\n"
+		"Holes and zero chunks cost nothing, chunks that the store has are not written\n"
+		"again. A build that is interrupted has published nothing; run it again.\n",
+	.run = run_build,
+};
+
+/* ---------------------------------------------------------------- verify, export */
+
+struct version_args {
+	const char *data, *key;
+	bool quiet;
+	int count; /* of other arguments */
+	char **rest;
+};
+
+static enum cli_exit version_parse(const struct cli_command *c, struct version_args *a, int argc,
+				   char **argv, int want)
+{
+	int opt;
+
+	*a = (struct version_args){ 0 };
+	optind = 1;
+	while ((opt = getopt_long(argc, argv, "", build_options, NULL)) != -1) {
+		switch (opt) {
+		case OPT_DATA:
+			a->data = optarg;
+			break;
+		case OPT_KEY:
+			a->key = optarg;
+			break;
+		case OPT_QUIET:
+			a->quiet = true;
+			break;
+		default:
+			return cli_usage(c, NULL);
+		}
+	}
+	a->count = argc - optind;
+	a->rest = argv + optind;
+	if (!a->data || a->count != want)
+		return cli_usage(c, NULL);
+	return CLI_OK;
+}
+
+struct opened {
+	struct datadir d;
+	u8 pub[P256_PUB_BYTES];
+	u8 version[SHA256_BYTES];
+	u8 *file;
+	struct manifest m;
+};
+
+static int open_version(struct opened *o, const struct version_args *a)
+{
+	if (cli_public_key(o->pub, a->key, a->data) || cli_open_data(&o->d, a->data, false))
+		return -EINVAL;
+	if (cli_version(&o->d, a->rest[0], o->pub, o->version) ||
+	    manifest_load(&o->d, o->version, o->pub, &o->file, &o->m)) {
+		datadir_close(&o->d);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void close_version(struct opened *o)
+{
+	free(o->file);
+	datadir_close(&o->d);
+}
+
+static enum cli_exit run_verify(const struct cli_command *c, int argc, char **argv)
+{
+	char hex[DIGEST_HEX + 1];
+	struct version_args a;
+	struct walk w = { 0 };
+	enum cli_exit ret;
+	struct opened o;
+	int err;
+
+	ret = version_parse(c, &a, argc, argv, 1);
+	if (ret)
+		return ret;
+	if (open_version(&o, &a))
+		return CLI_FAILED;
+	w.dir = &o.d;
+	w.m = &o.m;
+	w.threads = thread_count();
+	w.once = true;
+	w.quiet = a.quiet;
+	w.what = "verify";
+	err = walk_run(&w);
+	cli_hex(hex, o.version);
+	if (err)
+		cli_error("could not look at everything: %s", strerror(-err));
+	else if (w.bad)
+		cli_error("version %s: %llu bad objects; remove them and build the image again",
+			  hex, (unsigned long long)w.bad);
+	else
+		printf("version %s good: signature, %u table pages, %llu different chunks, "
+		       "%llu zero\n",
+		       hex, o.m.page_count, (unsigned long long)w.good,
+		       (unsigned long long)w.zero);
+	close_version(&o);
+	return err || w.bad ? CLI_FAILED : CLI_OK;
+}
+
+const struct cli_command cmd_image_verify = {
+	.group = "image",
+	.verb = "verify",
+	.args = "--data DIR [--key FILE] VERSION",
+	.summary = "check a version: signature, and every object against its digest",
+	.help = "  --data DIR   the site's data folder\n"
+		"  --key FILE   the site's key, either half (default DIR/site.pub or site.key)\n"
+		"  --quiet      no progress\n"
+		"\n"
+		"VERSION is 64 hex digits or a channel's name. Every bad or missing object is\n"
+		"named; the command then returns 1.\n",
+	.run = run_verify,
+};
+
+static int export_chunk(void *arg, u64 index, const u8 *plain, u32 bytes)
+{
+	const struct opened *o = ((void **)arg)[0];
+	int fd = *(int *)((void **)arg)[1];
+	u64 off = index * o->m.chunk_bytes;
+
+	while (bytes) {
+		ssize_t n = pwrite(fd, plain, bytes, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		plain += n;
+		off += (u64)n;
+		bytes -= (u32)n;
+	}
+	return 0;
+}
+
+static enum cli_exit export_to(struct opened *o, const char *path, bool quiet)
+{
+	struct walk w = { .dir = &o->d, .m = &o->m, .threads = thread_count(), .quiet = quiet };
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	void *args[2] = { o, &fd };
+	int err;
+
+	if (fd < 0) {
+		cli_error("cannot write %s: %s", path, strerror(errno));
+		return CLI_FAILED;
+	}
+	w.what = "export";
+	w.chunk = export_chunk;
+	w.arg = args;
+	err = ftruncate(fd, (off_t)o->m.image_bytes) ? -errno : walk_run(&w);
+	if (close(fd) && !err)
+		err = -errno;
+	if (err)
+		cli_error("cannot write %s: %s", path, strerror(-err));
+	else if (w.bad)
+		cli_error("%s is not complete: %llu bad objects", path, (unsigned long long)w.bad);
+	return err || w.bad ? CLI_FAILED : CLI_OK;
+}
+
+static enum cli_exit run_export(const struct cli_command *c, int argc, char **argv)
+{
+	struct version_args a;
+	enum cli_exit ret;
+	struct opened o;
+
+	ret = version_parse(c, &a, argc, argv, 2);
+	if (ret)
+		return ret;
+	if (open_version(&o, &a))
+		return CLI_FAILED;
+	ret = export_to(&o, a.rest[1], a.quiet);
+	close_version(&o);
+	return ret;
+}
+
+const struct cli_command cmd_image_export = {
+	.group = "image",
+	.verb = "export",
+	.args = "--data DIR [--key FILE] VERSION OUT",
+	.summary = "write a version back into a raw disk file",
+	.help = "  --data DIR   the site's data folder\n"
+		"  --key FILE   the site's key, either half (default DIR/site.pub or site.key)\n"
+		"  --quiet      no progress\n"
+		"\n"
+		"VERSION is 64 hex digits or a channel's name. OUT is sparse where the image is zero.\n",
+	.run = run_export,
+};
+
+/* ---------------------------------------------------------------- ls */
+
+static void print_version(const struct datadir *d, const char *hex)
+{
+	char path[DATADIR_PATH_MAX], when[32] = "";
+	u8 version[SHA256_BYTES];
+	struct manifest m;
+	struct tm tm;
+	size_t bytes;
+	time_t t;
+	u8 *file;
+
+	fmt_unhex(version, SHA256_BYTES, hex, DIGEST_HEX);
+	path_manifest(path, version);
+	if (datadir_read(d, path, MANIFEST_BYTES_MAX, &file, &bytes)) {
+		printf("%s  unreadable\n", hex);
+		return;
+	}
+	if (manifest_parse(file, bytes, &m)) {
+		printf("%s  not a manifest\n", hex);
+	} else {
+		t = (time_t)m.created_unix;
+		if (gmtime_r(&t, &tm))
+			strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+		printf("%s  %s  %-16s %7llu MiB  %s\n", hex, when, m.name,
+		       (unsigned long long)(m.image_bytes / MIB), m.label);
+	}
+	free(file);
+}
+
+static enum cli_exit run_ls(const struct cli_command *c, int argc, char **argv)
+{
+	struct version_args a;
+	enum cli_exit ret;
+	struct dirent *e;
+	struct datadir d;
+	DIR *dir;
+	int fd;
+
+	ret = version_parse(c, &a, argc, argv, 0);
+	if (ret)
+		return ret;
+	if (cli_open_data(&d, a.data, false))
+		return CLI_FAILED;
+	fd = openat(d.fd, "manifests", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		cli_error("cannot read %s/manifests: %s", a.data, strerror(errno));
+		datadir_close(&d);
+		return CLI_FAILED;
+	}
+	while ((e = readdir(dir)))
+		if (digest_hex_ok(e->d_name, strlen(e->d_name)))
+			print_version(&d, e->d_name);
+	closedir(dir);
+	datadir_close(&d);
+	return CLI_OK;
+}
+
+const struct cli_command cmd_image_ls = {
+	.group = "image",
+	.verb = "ls",
+	.args = "--data DIR",
+	.summary = "list the versions in a data folder",
+	.help = "  --data DIR   the site's data folder\n"
+		"\n"
+		"One line each: version, time, image, size, label. Signatures are not checked.\n",
+	.run = run_ls,
+};

@@ -1,0 +1,10 @@
+# freshet: the admin's command line. What it shares with the server is server/data.
+images-format := storage/format/chunk.c storage/format/chunk_encode.c storage/format/guid.c \
+	storage/format/manifest.c storage/format/ticket.c
+images-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_openssl.c
+images-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c
+
+freshet-src += images/main.c images/cli.c images/key.c images/image.c images/builder.c \
+	images/digestset.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
+	$(images-data) $(images-format) $(images-base)
+freshet-libs := -lcrypto -lz -lpthread
