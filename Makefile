@@ -140,7 +140,9 @@ fuzz-bins := $(foreach f,$(fuzz),$(BUILD)/fuzz/bin/$(f))
 
 # ---------------------------------------------------------------- for people
 
-.PHONY: all check lint unit fuzz test demo bench e2e deps clean help third-party
+.PHONY: all check lint unit fuzz test demo bench e2e image deps clean help third-party
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 all: $(BUILD)/freshet.efi $(BUILD)/freshet $(BUILD)/freshetd ## build the loader with its VMM, the server and the tools
 
@@ -156,6 +158,30 @@ unit: $(unit-bins) ## unit tests, plain and with sanitizers
 	$(Q)tests/run-unit.sh $(BUILD)
 
 check: lint unit ## the fast inner loop
+
+fuzz: $(fuzz-bins) ## every fuzz target for FUZZ_SECONDS (30)
+	$(Q)tests/run.py --only fuzz
+
+image: $(BUILD)/images/debian.info ## the real Debian disk image
+$(BUILD)/images/debian.info: images/recipes/debian.sh
+	$(Q)$(SUDO) images/recipes/debian.sh $(BUILD)/images
+
+# These install what is missing first; the rest then runs in a fresh make,
+# because the module lists may ask for what was just installed.
+test: deps ## every test; the last line says N passed, N failed
+	$(Q)$(MAKE) --no-print-directory -j2 all $(BUILD)/images/debian.info $(unit-bins) $(fuzz-bins)
+	$(Q)tests/run.py
+
+demo: deps ## the main job on real input, with a table at the end
+	$(Q)$(MAKE) --no-print-directory -j2 all $(BUILD)/images/debian.info
+	$(Q)/usr/bin/python3 tests/e2e/demo.py
+
+bench: deps ## the figures, as ratios from one run
+	$(Q)$(MAKE) --no-print-directory -j2 all $(BUILD)/images/debian.info
+	$(Q)/usr/bin/python3 tests/perf/bench.py
+
+e2e: all image ## end-to-end tests only
+	$(Q)tests/run.py --only e2e
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort

@@ -351,3 +351,61 @@ def make_tftp(folder, port):
     with open(os.path.join(folder, "boot.ipxe"), "w", encoding="utf-8") as f:
         f.write("#!ipxe\nchain http://10.0.2.2:%d/boot.ipxe || reboot\n" % port)
     return folder
+
+
+def site_set(data, key, value):
+    run(os.path.join(BUILD, "freshet"), "site", "set", "--data", data, key, value)
+
+
+def data_disk(path):
+    """QEMU options for a read-only disk whose bytes are a file's (the list of checksums)."""
+    return ["-drive", "if=none,id=list,format=raw,readonly=on,file.locking=off,file=" + path, "-device", "virtio-blk-pci,drive=list,serial=list,romfile="]
+
+
+def null_esp(folder, data, options=("mode null",)):
+    """QEMU options for a small bootable disk with freshet.efi that takes no device."""
+    img = os.path.join(folder, "null-esp.img")
+    conf = os.path.join(folder, "null.conf")
+    with open(conf, "w", encoding="utf-8") as f:
+        f.write("\n".join(options) + "\n")
+    with open(img, "wb") as f:
+        f.truncate(64 << 20)
+    run("mformat", "-i", img, "-F", "::")
+    run("mmd", "-i", img, "::/EFI", "::/EFI/BOOT")
+    run("mcopy", "-i", img, os.path.join(data, "netboot", "freshet.efi"), "::/EFI/BOOT/BOOTX64.EFI")
+    run("mcopy", "-i", img, conf, "::/EFI/BOOT/freshet.conf")
+    return ["-drive", "if=none,id=esp,format=raw,file=" + img,
+            "-device", "virtio-blk-pci,drive=esp,serial=esp,bootindex=0,romfile="]
+
+
+def guest_check_files(pc):
+    """sha256sum -c in the guest over the list on the data disk; the names that differ."""
+    n = os.path.getsize(os.path.join(BUILD, "images", "debian.sha256"))
+    pc.sh("modprobe virtio_blk; head -c %d /dev/disk/by-id/virtio-list > /run/list" % n)
+    out = pc.sh("cd / && { sha256sum -c --quiet /run/list 2>&1 | grep -v '^sha256sum: WARNING' | tee /run/bad | head -20; wc -l < /run/bad; }", 1200)
+    lines = out.strip().split("\n")
+    return lines[:-1] if int(lines[-1]) else []
+
+
+def vmm_say(pc):
+    """Ask the VMM for its counters on COM2: a write to the scratch register of the port it owns."""
+    pc.sh("printf '\\1' | dd of=/dev/port bs=1 seek=$((0x2ff)) conv=notrunc status=none")
+    m = pc.com2.wait(r"(?s)counters: begin(.*?)counters: end", 30, "the VMM's counters")
+    return m.group(1)
+
+
+def vmm_counters(pc):
+    """Exits by reason, all CPUs together, since launch."""
+    counts = {}
+    for m in re.finditer(r"exits: cpu=\d+ reason=(\S+) count=(\d+)", vmm_say(pc)):
+        counts[m.group(1)] = counts.get(m.group(1), 0) + int(m.group(2))
+    return counts
+
+
+def vmm_stats(pc):
+    """key=value figures of disk, network and memory."""
+    return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", vmm_say(pc))}
+
+
+def vmm_reserved(pc):
+    return vmm_stats(pc)["reserved_bytes"]

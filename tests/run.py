@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+"""Run every test there is, show progress, and close with 'N passed, N failed'.
+
+    tests/run.py [--only lint,unit,fuzz,server,e2e] [--fuzz-seconds N]
+
+A group that cannot run counts as failed: nothing is skipped in silence.
+"""
+
+import argparse
+import concurrent.futures
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.environ.get("FRESHET_BUILD", os.path.join(ROOT, "build"))
+PYTHON = "/usr/bin/python3"  # Debian's, which has Debian's pytest
+
+
+class Tally:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def add(self, name, ok, output="", count=1):
+        if ok:
+            self.passed += count
+            print("PASS %s" % name, flush=True)
+        else:
+            self.failed += 1
+            print("FAIL %s\n%s" % (name, output[-6000:]), flush=True)
+
+
+def command(cmd, limit, env=None):
+    e = dict(os.environ, **(env or {}))
+    try:
+        p = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                           timeout=limit, check=False, cwd=ROOT, env=e)
+        return p.returncode, p.stdout
+    except subprocess.TimeoutExpired as x:
+        out = x.stdout or b""
+        return -1, (out.decode(errors="replace") if isinstance(out, bytes) else out) + "\ntimed out after %d s" % limit
+
+
+def lint(t, _args):
+    for s in sorted(glob.glob(os.path.join(ROOT, "tests/lint/*.sh")) + glob.glob(os.path.join(ROOT, "tests/lint/*.py"))):
+        if os.path.basename(s) == "run.sh":
+            continue
+        rc, out = command([s], 300)
+        t.add("lint/" + os.path.basename(s), rc == 0, out)
+
+
+def unit(t, _args):
+    for kind in ("unit", "unit-asan"):
+        for b in sorted(glob.glob(os.path.join(BUILD, kind, "*"))):
+            if not os.access(b, os.X_OK) or b.endswith(".log"):
+                continue
+            rc, out = command([b], 900)
+            n = len(re.findall(r"^\[\s+OK \]", out, re.M))
+            t.add("%s/%s (%d cases)" % (kind, os.path.basename(b), n), rc == 0 and n > 0, out, n)
+
+
+def fuzz(t, args):
+    def one(b):
+        name = os.path.basename(b)
+        corpus = os.path.join(BUILD, "fuzz", "corpus", name)
+        os.makedirs(corpus, exist_ok=True)
+        seeds = os.path.join(ROOT, "tests", "fuzz", "corpus", name)
+        cmd = [b, "-max_total_time=%d" % args.fuzz_seconds, "-timeout=10", "-rss_limit_mb=4096", "-print_final_stats=1",
+               "-artifact_prefix=%s/" % os.path.join(BUILD, "fuzz"), corpus]
+        if os.path.isdir(seeds):
+            cmd.append(seeds)
+        rc, out = command(cmd, args.fuzz_seconds + 300)
+        runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", out)
+        return name, rc == 0 and runs and int(runs.group(1)) > 0, out, runs.group(1) if runs else "0"
+
+    bins = sorted(b for b in glob.glob(os.path.join(BUILD, "fuzz/bin/*")) if os.access(b, os.X_OK))
+    if not bins:
+        t.add("fuzz", False, "no fuzz target was built")
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        for name, ok, out, runs in pool.map(one, bins):
+            t.add("fuzz/%s (%s runs)" % (name, runs), ok, out)
+
+
+def pytest_group(t, folder, limit):
+    if not glob.glob(os.path.join(ROOT, folder, "test_*.py")):
+        t.add(folder, False, "no tests found")
+        return
+    cmd = [PYTHON, "-m", "pytest", "-q", "--durations=15", "-p", "no:cacheprovider",
+           "--color=no", "-rA", folder]
+    start = time.monotonic()
+    p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=ROOT)
+    out = ""
+    for line in p.stdout:
+        out += line
+        if re.match(r"(PASSED|FAILED|ERROR) ", line) or line.startswith("tests/"):
+            print(line.rstrip(), flush=True)
+        if time.monotonic() - start > limit:
+            p.kill()
+    p.wait()
+    passed = len(re.findall(r"^PASSED ", out, re.M))
+    failed = len(re.findall(r"^(?:FAILED|ERROR) ", out, re.M))
+    if p.returncode and not failed:
+        failed = 1
+    t.passed += passed
+    t.failed += failed
+    if failed:
+        print(out[-20000:], flush=True)
+    print("%s: %d passed, %d failed in %.0f s" % (folder, passed, failed, time.monotonic() - start), flush=True)
+
+
+GROUPS = {
+    "lint": lint,
+    "unit": unit,
+    "fuzz": fuzz,
+    "server": lambda t, a: pytest_group(t, "tests/server", 1200),
+    "e2e": lambda t, a: pytest_group(t, "tests/e2e", 4200),
+}
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    ap.add_argument("--only", default=",".join(GROUPS), help="groups, comma separated (default: all)")
+    ap.add_argument("--fuzz-seconds", type=int, default=int(os.environ.get("FUZZ_SECONDS", "30")))
+    args = ap.parse_args()
+    t = Tally()
+    for g in args.only.split(","):
+        print("== %s" % g, flush=True)
+        GROUPS[g](t, args)
+    print("%d passed, %d failed" % (t.passed, t.failed))
+    return 1 if t.failed or not t.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
