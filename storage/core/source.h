@@ -79,7 +79,8 @@ struct source_ops {
 	void (*reprioritise)(struct source *s, struct source_req *r, enum source_prio p);
 	void (*cancel)(struct source *s, struct source_req *r); /* done(-ECANCELED) later */
 	void (*get)(struct source *s, struct source_doc *d);
-	void (*post)(struct source *s, const char *path, const void *body, u32 bytes); /* best effort, copied */
+	/* Best effort; @body is copied. */
+	void (*post)(struct source *s, const char *path, const void *body, u32 bytes);
 	void (*status)(struct source *s, struct source_status *out);
 	void (*poll)(struct source *s);
 };
