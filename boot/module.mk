@@ -1,0 +1,51 @@
+# boot/: the UEFI application with the VMM inside, and the netboot files.
+
+boot-portable := boot/loader/options.c boot/loader/sitekey.c boot/loader/tables.c \
+		 boot/loader/messages.c
+# LOADER_EXTRA: a stand-in for launch.c, to test the loader alone
+loader-src += $(wildcard boot/loader/*.c) boot/loader/embed.S base/fmt.c base/err.c $(LOADER_EXTRA)
+
+# gnu11 and the EFI headers: wchar_t is CHAR16, calls are in the firmware's ABI.
+loader-flags = $(base-flags) -ffreestanding -fpic -fshort-wchar -mno-red-zone \
+	       -mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables \
+	       -fcf-protection=none -fvisibility=hidden -fno-tree-loop-distribute-patterns \
+	       -U_FORTIFY_SOURCE -DGNU_EFI_USE_MS_ABI -DFRESHET_LOADER \
+	       -isystem /usr/include/efi -isystem /usr/include/efi/x86_64 -I$(BUILD)/gen \
+	       -Wframe-larger-than=4096
+
+loader-objs := $(patsubst %,$(BUILD)/loader/%.o,$(basename $(sort $(loader-src))))
+
+# VMM_ELF=<file> embeds another VMM; until there is one, nothing.
+VMM_ELF ?= $(if $(wildcard vmm/main/vmm.lds),$(BUILD)/vmm.elf,/dev/null)
+
+$(BUILD)/loader/vmm.elf: $(filter-out /dev/null,$(VMM_ELF))
+	@mkdir -p $(@D)
+	$(Q)if [ -s $(VMM_ELF) ]; then strip -o $@ $(VMM_ELF); else : > $@; fi
+
+# The version changes with every commit; the header only when it does.
+$(BUILD)/gen/boot/loader/version.h: FORCE
+	@mkdir -p $(@D)
+	@echo '#define FRESHET_VERSION "$(VERSION)"' | cmp -s - $@ || \
+		echo '#define FRESHET_VERSION "$(VERSION)"' > $@
+.PHONY: FORCE
+FORCE:
+
+$(BUILD)/loader/%.o: %.c $(BUILD)/flags | $(BUILD)/gen/boot/loader/version.h
+	@mkdir -p $(@D)
+	@echo "  CC(efi)  $<"
+	$(Q)gcc $(loader-flags) -MMD -MP -c $< -o $@
+$(BUILD)/loader/%.o: %.S $(BUILD)/loader/vmm.elf
+	@mkdir -p $(@D)
+	@echo "  AS(efi)  $<"
+	$(Q)gcc $(loader-flags) -DVMM_ELF='"$(BUILD)/loader/vmm.elf"' -MMD -MP -c $< -o $@
+
+$(BUILD)/loader/freshet.so: $(loader-objs) boot/loader/freshet.lds
+	@echo "  LD       $@"
+	$(Q)ld -nostdlib -shared -Bsymbolic -znocombreloc -znoexecstack --no-undefined \
+		--hash-style=sysv --build-id=none --no-warn-rwx-segments -T boot/loader/freshet.lds -o $@ \
+		/usr/lib/crt0-efi-x86_64.o $(loader-objs) -L/usr/lib -lefi -lgnuefi
+
+$(BUILD)/freshet.efi: $(BUILD)/loader/freshet.so
+	@echo "  EFI      $@"
+	$(Q)objcopy -D -S -j .text -j .reloc -j .data -j .vmm -j .sitekey -j .dynamic -j .rela \
+		-j .dynsym -j .dynstr --output-target=efi-app-x86_64 --subsystem=10 $< $@
