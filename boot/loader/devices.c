@@ -156,6 +156,25 @@ int devices_find(struct loader *l)
 	return 0;
 }
 
+static bool is_driven(const struct device *d)
+{
+	EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *users;
+	bool driven = false;
+	UINTN n;
+
+	if (EFI_ERROR(BS->OpenProtocolInformation(d->handle, &pci_io_guid, &users, &n)))
+		return false;
+	for (UINTN i = 0; i < n; i++)
+		driven |= !!(users[i].Attributes & EFI_OPEN_PROTOCOL_BY_DRIVER);
+	BS->FreePool(users);
+	return driven;
+}
+
+/*
+ * What counts is whether a driver is still there, not the status: iPXE's driver
+ * stops everything when it is asked to stop its children, and calls the second
+ * request, for the controller, an error.
+ */
 static int take(struct loader *l, struct device *d)
 {
 	EFI_STATUS s;
@@ -163,7 +182,7 @@ static int take(struct loader *l, struct device *d)
 	if (!d->handle)
 		return 0;
 	s = BS->DisconnectController(d->handle, NULL, NULL);
-	if (EFI_ERROR(s)) {
+	if (is_driven(d)) {
 		fmt_snprintf(l->detail, sizeof(l->detail),
 			     "the firmware's driver keeps %02x:%02x.%x: %s", d->id.bdf >> 8,
 			     d->id.bdf >> 3 & 31, d->id.bdf & 7, efi_text(s));
