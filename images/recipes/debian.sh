@@ -7,7 +7,7 @@
 #   debian.raw      4 GiB raw disk: GPT, ESP with GRUB, ext4 root; serial login
 #   debian.sha256   SHA-256 of every regular file in it (kept outside the image)
 #   debian.info     bytes used, number of files, kernel version
-#   vmlinuz, modules.tar, busybox of the same Debian, for the small test guests
+#   vmlinuz, modules.list, modules.tar   the same kernel for the small test guests
 #
 # The system is Debian's own: stock kernel, systemd, initramfs-tools, packages
 # from the mirrors that this machine's apt already uses. No loop device and no
@@ -29,6 +29,7 @@ if [ -e "$out/debian.info" ] && grep -q "^recipe $recipe_id$" "$out/debian.info"
 	exit 0
 fi
 rm -f "$out"/debian.*
+rm -rf --one-file-system "$out"/.work.*
 
 say() { echo "image: $*"; }
 work=$(mktemp -d "$out/.work.XXXXXX")
@@ -123,8 +124,16 @@ dd if="$esp" of="$disk" bs=1M seek=1 conv=notrunc,sparse status=none
 dd if="$fs" of="$disk" bs=1M seek=$((1 + esp_mib)) conv=notrunc,sparse status=none
 
 cp "$root/boot/vmlinuz-$kver" "$out/vmlinuz"
-tar -C "$root" -cf "$out/modules.tar" "lib/modules/$kver/kernel/drivers/nvme" "lib/modules/$kver/kernel/drivers/net/ethernet/intel/e1000e" \
-	"lib/modules/$kver/kernel/lib" "lib/modules/$kver/kernel/crypto" "lib/modules/$kver/kernel/block" 2>/dev/null || :
+# What the small test guests load: each module with all that it needs, in order.
+{
+	for m in nvme e1000e virtio_blk virtio_pci; do
+		path=$(grep -E "/$m\.ko:" "$root/lib/modules/$kver/modules.dep" || :)
+		[ -n "$path" ] || continue # built in
+		echo "${path#*:}" | tr ' ' '\n' | tac
+		echo "${path%%:*}"
+	done
+} | grep . | awk '!seen[$0]++' > "$out/modules.list"
+sed "s|^|lib/modules/$kver/|" "$out/modules.list" | tar -C "$root" -cf "$out/modules.tar" -T -
 mv "$disk" "$out/debian.raw"
 mv "$out/debian.sha256.new" "$out/debian.sha256"
 cat > "$out/debian.info" <<EOF
