@@ -1,0 +1,27 @@
+format-core := $(addprefix storage/format/, guid.c manifest.c chunk.c ticket.c gpt.c)
+core-src += $(format-core)
+
+# Hosted programs: $(format-core) $(crypto-host) $(base-host), -lz -lcrypto;
+# who makes objects adds $(format-encode).
+format-encode := storage/format/chunk_encode.c
+format-host := $(format-core) $(format-encode) $(crypto-host) $(base-host)
+
+unit += format_manifest format_chunk format_ticket format_gpt
+unit_format_manifest-src := tests/unit/format_manifest_test.c $(format-host)
+unit_format_manifest-libs := -lcrypto -lz
+unit_format_chunk-src := tests/unit/format_chunk_test.c $(format-host)
+unit_format_chunk-libs := -lcrypto -lz
+unit_format_ticket-src := tests/unit/format_ticket_test.c $(format-host)
+unit_format_ticket-libs := -lcrypto -lz
+unit_format_gpt-src := tests/unit/format_gpt_test.c $(format-host)
+unit_format_gpt-libs := -lcrypto -lz
+
+fuzz += manifest chunk ticket gpt
+fuzz_manifest-src := tests/fuzz/manifest_fuzz.c $(format-host)
+fuzz_manifest-libs := -lcrypto -lz
+fuzz_chunk-src := tests/fuzz/chunk_fuzz.c $(format-host)
+fuzz_chunk-libs := -lcrypto -lz
+fuzz_ticket-src := tests/fuzz/ticket_fuzz.c $(format-host)
+fuzz_ticket-libs := -lcrypto -lz
+fuzz_gpt-src := tests/fuzz/gpt_fuzz.c $(format-host)
+fuzz_gpt-libs := -lcrypto -lz
