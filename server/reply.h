@@ -1,0 +1,38 @@
+/*
+ * reply.h - what the server is going to answer, before it is bytes
+ */
+#ifndef SERVER_REPLY_H
+#define SERVER_REPLY_H
+
+#include "base/types.h"
+
+enum reply_manner {
+	REPLY_WHOLE,
+	/* for tests, see fault.h */
+	REPLY_CUT,
+	REPLY_STALL,
+	REPLY_CLOSE,
+	REPLY_NOISE,
+};
+
+/* The body is @data, or @bytes of @fd; the reply owns both. */
+struct reply {
+	int status;
+	const char *type;  /* Content-Type */
+	const char *cache; /* Cache-Control */
+	const char *allow; /* Allow, or NULL */
+	u8 *data;
+	int fd; /* -1: none */
+	u64 bytes;
+	bool close; /* the connection ends after it */
+	enum reply_manner manner;
+	u32 delay_ms;
+};
+
+void reply_init(struct reply *r);
+void reply_fini(struct reply *r);
+void reply_error(struct reply *r, int status);
+int reply_text(struct reply *r, const char *type, const char *text);
+const char *reply_reason(int status);
+
+#endif
