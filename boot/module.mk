@@ -1,7 +1,5 @@
 # boot/: the UEFI application with the VMM inside, and the netboot files.
 
-boot-portable := boot/loader/options.c boot/loader/sitekey.c boot/loader/tables.c \
-		 boot/loader/messages.c
 # LOADER_EXTRA: a stand-in for launch.c, to test the loader alone
 loader-src += $(wildcard boot/loader/*.c) boot/loader/embed.S base/fmt.c base/err.c $(LOADER_EXTRA)
 
@@ -49,3 +47,13 @@ $(BUILD)/freshet.efi: $(BUILD)/loader/freshet.so
 	@echo "  EFI      $@"
 	$(Q)objcopy -D -S -j .text -j .reloc -j .data -j .vmm -j .sitekey -j .dynamic -j .rela \
 		-j .dynsym -j .dynstr --output-target=efi-app-x86_64 --subsystem=10 $< $@
+
+# ---------------------------------------------------------------- tests
+
+unit += loader_options loader_tables
+unit_loader_options-src := tests/unit/loader_options_test.c boot/loader/options.c $(base-host)
+unit_loader_tables-src := tests/unit/loader_tables_test.c boot/loader/tables.c \
+			  boot/loader/sitekey.c boot/loader/messages.c $(base-host)
+
+fuzz += loader_options
+fuzz_loader_options-src := tests/fuzz/loader_options_fuzz.c boot/loader/options.c $(base-host)

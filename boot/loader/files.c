@@ -71,13 +71,13 @@ int files_read_config(struct loader *l, char *text, size_t room, size_t *bytes)
 {
 	static CHAR16 beside[PATH_CHARS];
 	CHAR16 *const tries[] = { beside, L"\\freshet.conf", L"\\EFI\\freshet\\freshet.conf" };
+	EFI_HANDLE from = l->loaded->DeviceHandle;
 	EFI_FILE_IO_INTERFACE *fs;
 	EFI_FILE *root;
 	EFI_STATUS s;
 
 	*bytes = 0;
-	if (!l->loaded->DeviceHandle ||
-	    EFI_ERROR(BS->HandleProtocol(l->loaded->DeviceHandle, &file_system_guid, (void **)&fs)) ||
+	if (!from || EFI_ERROR(BS->HandleProtocol(from, &file_system_guid, (void **)&fs)) ||
 	    EFI_ERROR(fs->OpenVolume(fs, &root)))
 		return -ENOENT;
 	path_beside_us(l, beside);

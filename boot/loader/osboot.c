@@ -118,6 +118,38 @@ static EFI_STATUS start_from(struct loader *l, EFI_HANDLE fs)
 	return s;
 }
 
+/* Try every file system behind @disk, or anywhere. Return: how many there were. */
+static UINTN try_all(struct loader *l, EFI_HANDLE disk)
+{
+	EFI_HANDLE *handles;
+	UINTN n, seen = 0;
+
+	if (EFI_ERROR(BS->LocateHandleBuffer(ByProtocol, &file_system_guid, NULL, &n, &handles)))
+		return 0;
+	for (UINTN i = 0; i < n; i++) {
+		if (disk && !path_starts_with(handles[i], disk))
+			continue;
+		seen++;
+		if (start_from(l, handles[i]) != EFI_NOT_FOUND)
+			break;
+	}
+	BS->FreePool(handles);
+	return seen;
+}
+
+/* Firmware in a hurry connects only what its boot entry needed. */
+static void connect_all(void)
+{
+	EFI_HANDLE *handles;
+	UINTN n;
+
+	if (EFI_ERROR(BS->LocateHandleBuffer(AllHandles, NULL, NULL, &n, &handles)))
+		return;
+	for (UINTN i = 0; i < n; i++)
+		BS->ConnectController(handles[i], NULL, NULL, TRUE);
+	BS->FreePool(handles);
+}
+
 /**
  * os_boot() - hand the PC to the OS
  * @disk: controller to look behind; NULL: everywhere (mode=null)
@@ -127,37 +159,25 @@ static EFI_STATUS start_from(struct loader *l, EFI_HANDLE fs)
  */
 int os_boot(struct loader *l, EFI_HANDLE disk)
 {
-	EFI_HANDLE *handles;
-	EFI_EVENT event = NULL;
+	EFI_EVENT event;
 	EFI_STATUS s;
-	UINTN n = 0, seen = 0;
+	UINTN seen;
 
-	s = BS->LocateHandleBuffer(ByProtocol, &file_system_guid, NULL, &n, &handles);
-	if (EFI_ERROR(s))
-		n = 0;
-	if (l->running) {
-		s = BS->CreateEvent(EVT_SIGNAL_EXIT_BOOT_SERVICES, TPL_NOTIFY, boot_services_end,
-				    NULL, &event);
-		if (EFI_ERROR(s)) {
-			fmt_snprintf(l->detail, sizeof(l->detail), "an event: %s", efi_text(s));
-			return FR_FIRMWARE;
-		}
+	s = BS->CreateEvent(EVT_SIGNAL_EXIT_BOOT_SERVICES, TPL_NOTIFY, boot_services_end, NULL,
+			    &event);
+	if (EFI_ERROR(s)) {
+		fmt_snprintf(l->detail, sizeof(l->detail), "an event: %s", efi_text(s));
+		return FR_FIRMWARE;
 	}
 	l->detail[0] = 0;
-	for (UINTN i = 0; i < n; i++) {
-		if (disk && !path_starts_with(handles[i], disk))
-			continue;
-		seen++;
-		if (start_from(l, handles[i]) != EFI_NOT_FOUND)
-			break;
+	seen = try_all(l, disk);
+	if (!disk && !l->detail[0]) {
+		connect_all();
+		seen = try_all(l, disk);
 	}
-	if (n)
-		BS->FreePool(handles);
-	if (event)
-		BS->CloseEvent(event);
+	BS->CloseEvent(event);
 	if (!l->detail[0])
-		fmt_snprintf(l->detail, sizeof(l->detail),
-			     seen ? "no boot loader on the %u FAT file system(s) there"
-				  : "%u FAT file systems on the disk", (u32)seen);
+		fmt_snprintf(l->detail, sizeof(l->detail), "%u FAT file system(s), no boot loader",
+			     (u32)seen);
 	return FR_NO_OS_LOADER;
 }
