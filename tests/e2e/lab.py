@@ -226,6 +226,15 @@ class Pc:
         self.sh("stty -echo; export TERM=dumb; dmesg -n 1")
         return at
 
+    def tiny(self, limit=300):
+        """Wait for the small guest's shell; seconds since power-on."""
+        self.com1.wait(r"tiny login: ready", limit, "the small guest", bad=r"Kernel panic|grub rescue>")
+        at = self.seconds()
+        self.com1.wait(r"# ", 60, "its shell")
+        self.n = 0
+        self.sh("stty -echo")
+        return at
+
     def sh(self, command, limit=120):
         """Run a command in the guest's shell; its output, or an error when it fails."""
         self.n += 1
@@ -362,12 +371,14 @@ def data_disk(path):
     return ["-drive", "if=none,id=list,format=raw,readonly=on,file.locking=off,file=" + path, "-device", "virtio-blk-pci,drive=list,serial=list,romfile="]
 
 
-def null_esp(folder, data, options=("mode null",)):
-    """QEMU options for a small bootable disk with freshet.efi that takes no device."""
-    img = os.path.join(folder, "null-esp.img")
-    conf = os.path.join(folder, "null.conf")
-    with open(conf, "w", encoding="utf-8") as f:
-        f.write("\n".join(options) + "\n")
+def boot_esp(folder, data, options=()):
+    """QEMU options for a small bootable disk with the site's freshet.efi; @options replace its freshet.conf."""
+    img = os.path.join(folder, "boot-esp.img")
+    conf = os.path.join(data, "netboot", "freshet.conf")
+    if options:
+        conf = os.path.join(folder, "boot-esp.conf")
+        with open(conf, "w", encoding="utf-8") as f:
+            f.write("\n".join(options) + "\n")
     with open(img, "wb") as f:
         f.truncate(64 << 20)
     run("mformat", "-i", img, "-F", "::")
@@ -376,6 +387,11 @@ def null_esp(folder, data, options=("mode null",)):
     run("mcopy", "-i", img, conf, "::/EFI/BOOT/freshet.conf")
     return ["-drive", "if=none,id=esp,format=raw,file=" + img,
             "-device", "virtio-blk-pci,drive=esp,serial=esp,bootindex=0,romfile="]
+
+
+def null_esp(folder, data):
+    """The same, with the VMM taking no device."""
+    return boot_esp(folder, data, ["mode null"])
 
 
 def guest_check_files(pc):

@@ -1,0 +1,133 @@
+#!/usr/bin/python3
+"""make bench: the figures that first light is held to, as ratios from one run.
+
+Every boot is of the same Debian image in the same QEMU; bare, null (the VMM
+with nothing mediated), cold and warm boots alternate, and medians are
+compared. A bar that is missed is printed as missed and makes the exit code 1.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+import lab  # noqa: E402
+from lab import BUILD, Disk, LabError, Pc, Server  # noqa: E402
+
+
+def login(pc, poweroff=True, after=None):
+    t = pc.login()
+    if after:
+        after(pc)
+    if poweroff:
+        pc.power_off()
+    return t
+
+
+def idle(pc, figures):
+    """Exits of an idle guest at its shell, store complete, per CPU and second."""
+    pc.sh("sleep 20")
+    a = lab.vmm_counters(pc)
+    pc.sh("sleep 30")
+    b = lab.vmm_counters(pc)
+    delta = {k: b.get(k, 0) - a.get(k, 0) for k in b}
+    figures["idle_exits"] = {k: v for k, v in delta.items() if v}
+    figures["idle_per_cpu_s"] = sum(delta.values()) / 30 / pc.cpus
+    figures["idle_forbidden"] = delta.get("hlt", 0) + delta.get("intr", 0)
+
+
+def longest(pc):
+    stays = [(int(us), why) for why, us in re.findall(r"longest: cpu=\d+ reason=(\S+) us=(\d+)", lab.vmm_say(pc))]
+    return max(stays) if stays else (0, "?")
+
+
+def run(folder, rounds):
+    images = os.path.join(BUILD, "images")
+    raw = os.path.join(images, "debian.raw")
+    info = dict(line.split(None, 1) for line in open(os.path.join(images, "debian.info"), encoding="utf-8"))
+    used = int(info["used_bytes"])
+    shutil.rmtree(folder, ignore_errors=True)
+    data = os.path.join(folder, "data")
+    os.makedirs(data)
+    port = lab.free_port()
+    lab.make_site(data, port, raw, settings={"policy": "boot"})
+    tftp = lab.make_tftp(os.path.join(folder, "tftp"), port)
+    t = {"bare": [], "null": [], "cold": [], "warm": []}
+    f = {}
+    with Server(data, os.path.join(folder, "freshetd.log"), port) as server:
+        assert server
+        for n in range(rounds):
+            print("round %d of %d" % (n + 1, rounds), flush=True)
+            with Pc(folder, "bare", disk=Disk(raw, 4096), snapshot=True, boot="disk", nic=False) as pc:
+                t["bare"].append(login(pc))
+            with Pc(folder, "null", disk=Disk(raw, 4096), snapshot=True, boot="esp", nic=False,
+                    extra=lab.null_esp(folder, data)) as pc:
+                t["null"].append(login(pc))
+            path = os.path.join(folder, "pc.raw")
+            if os.path.exists(path):
+                os.unlink(path)
+            disk = Disk(path, 8192)
+            with Pc(folder, "cold", disk=disk, tftp=tftp) as pc:
+                t["cold"].append(pc.login())
+                s = lab.vmm_stats(pc)
+                f["wire"], f["plain"], f["asked"] = s["wire_bytes"], s["fetched_bytes"], s["asked_bytes"]
+                f["reserved"] = s["reserved_bytes"]
+                f["used_memory"] = s["used_bytes"]
+                pc.com2.wait(r"complete=1|fill: complete|store: complete", 900, "the fill's end")
+                pc.power_off()
+            with Pc(folder, "warm", disk=disk, boot="disk") as pc:
+                t["warm"].append(pc.login())
+                if n == rounds - 1:
+                    idle(pc, f)
+                    f["longest"] = longest(pc)
+                pc.power_off()
+            print("  " + "  ".join("%s %.1f s" % (k, v[-1]) for k, v in t.items()), flush=True)
+    return t, f, used
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    ap.add_argument("--rounds", type=int, default=3)
+    ap.add_argument("--folder", default=os.path.join(BUILD, "bench"))
+    a = ap.parse_args()
+    try:
+        t, f, used = run(a.folder, a.rounds)
+    except LabError as e:
+        print("bench: FAILED: %s" % e, file=sys.stderr)
+        return 1
+    med = {k: statistics.median(v) for k, v in t.items()}
+    efi = os.path.getsize(os.path.join(BUILD, "freshet.efi"))
+    rows = [
+        ("warm boot / null boot", med["warm"] / med["null"], 1.10, "%.2f"),
+        ("null boot / bare boot", med["null"] / med["bare"], 1.30, "%.2f"),
+        ("cold boot / bare boot", med["cold"] / med["bare"], 2.0, "%.2f"),
+        ("plain bytes fetched before login / asked for", f["plain"] / f["asked"], 1.3, "%.2f"),
+        ("bytes over the wire before login / asked for", f["wire"] / f["asked"], 1.3, "%.2f"),
+        ("plain bytes fetched before login / used bytes", f["plain"] / used, 0.35, "%.3f"),
+        ("exits per second and CPU, idle", f["idle_per_cpu_s"], 20, "%.1f"),
+        ("of those HLT or external interrupt", f["idle_forbidden"], 0, "%d"),
+        ("VMM memory, MiB", f["reserved"] / 2**20, 64, "%.1f"),
+        ("freshet.efi, MiB", efi / 2**20, 2, "%.2f"),
+    ]
+    print("\n%-48s %10s %8s" % ("figure", "measured", "bar"))
+    missed = 0
+    for name, v, bar, fmt in rows:
+        ok = v <= bar
+        missed += not ok
+        print("%-48s %10s %8s %s" % (name, fmt % v, bar, "" if ok else "MISSED"))
+    print("%-48s %10s" % ("longest stay in the VMM after login", "%.1f ms" % (f["longest"][0] / 1000)), f["longest"][1])
+    print("\nmedians of %d: %s" % (a.rounds, "  ".join("%s %.1f s" % i for i in med.items())))
+    out = os.path.join(BUILD, "report")
+    os.makedirs(out, exist_ok=True)
+    with open(os.path.join(out, "bench.json"), "w", encoding="utf-8") as o:
+        json.dump({"seconds": t, "median": med, "figures": f, "used_bytes": used, "efi_bytes": efi,
+                   "rows": [(r[0], r[1], r[2]) for r in rows]}, o, indent=1)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,426 @@
+/*
+ * machine.c - the devices that Freshet drives and presents on this PC
+ *
+ *	HC_START  real NVMe and NIC are taken, drivers and stack start, deploy begins
+ *	HC_ATTACH the virtual disk stands behind a virtual controller at the same place
+ *
+ * Everything here but the doorbell stores and machine_explains_nmi() runs with
+ * the pump's ownership. The wake-ups: doorbells (NMI) from the two devices, the
+ * guest's doorbell writes, and, while some timer of ours runs, the tick.
+ */
+#include "vmm/main/machine.h"
+
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fmt.h"
+#include "base/log.h"
+#include "base/plat.h"
+#include "net/client/client.h"
+#include "net/drivers/e1000e.h"
+#include "net/stack/stack.h"
+#include "storage/core/deploy.h"
+#include "storage/core/disk.h"
+#include "storage/drivers/nvme.h"
+#include "storage/emul/nvme.h"
+#include "vmm/cpu/cpu.h"
+#include "vmm/cpu/guest.h"
+#include "vmm/cpu/vcpu.h"
+#include "vmm/main/core.h"
+#include "vmm/main/pump.h"
+#include "vmm/pci/pci.h"
+#include "vmm/plat/memory.h"
+
+/* A timer nearer than this keeps the tick on; farther ones wait for any exit. */
+#define TICK_HORIZON_NS (2 * NS_PER_SEC)
+
+/*
+ * A doorbell may still be on its way when polling has already served what it
+ * rang for. For so long after work was found, a stray NMI is taken for ours.
+ */
+#define STRAY_NMI_NS (5 * NS_PER_MS)
+
+#define VIRT_VECTORS NVME_EMUL_VECTORS_MAX
+#define VIRT_BAR_BYTES (16 * 1024u)
+
+static struct machine {
+	struct emul_host host;
+	struct bus_dev *disk_bus, *nic_bus;
+	struct nvme_drv *nvme;
+	struct netif_dev *nic;
+	struct source *source;
+	struct deploy *deploy;
+	struct nvme_emul *emul;
+	struct pci_virt *virt;
+	u16 disk_bdf;
+	int start_err; /* why a device could not be started */
+	u32 start_code; /* enum handoff_code */
+	bool started, tick;
+	u64 work_ns; /* (a) when a doorbell was last explained */
+} m;
+
+/* ------------------------------------------------- the emulated controller's host */
+
+static int host_read(struct emul_host *h, gpa_t src, void *dst, size_t bytes)
+{
+	(void)h;
+	return guest_read(src, dst, bytes);
+}
+
+static int host_write(struct emul_host *h, gpa_t dst, const void *src, size_t bytes)
+{
+	(void)h;
+	return guest_write(dst, src, bytes);
+}
+
+static int host_map(struct emul_host *h, gpa_t a, size_t bytes, hpa_t *pa)
+{
+	(void)h;
+	return guest_map(a, bytes, pa);
+}
+
+static void host_irq(struct emul_host *h, u32 vec)
+{
+	(void)h;
+	pci_virt_irq(m.virt, vec);
+}
+
+static void host_intx(struct emul_host *h, bool level)
+{
+	/* No pin: a guest without MSI-X polls, as firmware does. */
+	(void)h;
+	(void)level;
+}
+
+static const struct emul_host_ops host_ops = {
+	.read = host_read,
+	.write = host_write,
+	.map = host_map,
+	.irq = host_irq,
+	.intx = host_intx,
+};
+
+static void virt_access(void *ctx, struct mmio_access *a)
+{
+	(void)ctx;
+	if (a->write && nvme_emul_doorbell_store(m.emul, a->off, (u32)a->value)) {
+		pump_kick();
+		return;
+	}
+	pump_lock();
+	nvme_emul_mmio(m.emul, a->off, a->bytes, a->write, &a->value);
+	pump_unlock();
+}
+
+static struct pci_virt_desc virt_desc = {
+	.vendor = 0x1b36, /* as QEMU's NVMe: no vendor-specific driver binds */
+	.device = 0x0010,
+	.class_code = 0x010802,
+	.bar0_bytes = VIRT_BAR_BYTES,
+	.msix_vectors = VIRT_VECTORS,
+	.msix_table_off = NVME_EMUL_BAR_BYTES,
+	.name = "nvme",
+	.access = virt_access,
+};
+
+/* ------------------------------------------------- start */
+
+/* The value of "key value\n" in the handoff's options, copied; false: not there. */
+static bool option(const struct handoff *h, const char *key, char *out, size_t room)
+{
+	const char *p = h->options, *end = p + MIN(h->options_bytes, (u32)sizeof(h->options));
+	size_t len = strlen(key);
+
+	while (p < end) {
+		const char *eol = memchr(p, '\n', (size_t)(end - p));
+		size_t n = (size_t)((eol ? eol : end) - p);
+
+		if (n > len && !memcmp(p, key, len) && p[len] == ' ') {
+			n = MIN(n - len - 1, room - 1);
+			memcpy(out, p + len + 1, n);
+			out[n] = 0;
+			return true;
+		}
+		p = eol ? eol + 1 : end;
+	}
+	return false;
+}
+
+static const struct handoff_pci *find_pci(const struct handoff *h, enum handoff_pci_kind kind)
+{
+	for (u32 i = 0; i < h->pci_count && i < HANDOFF_PCI_MAX; i++)
+		if (h->pci[i].kind == kind)
+			return &h->pci[i];
+	return NULL;
+}
+
+static int start_disk(const struct handoff *h)
+{
+	const struct handoff_pci *p = find_pci(h, HANDOFF_PCI_NVME);
+	int err;
+
+	m.start_code = FR_NO_DISK;
+	if (!p)
+		return -ENODEV;
+	m.start_code = FR_DISK_FAILED;
+	m.disk_bdf = p->bdf;
+	err = pci_take(p->bdf, &m.disk_bus);
+	if (!err)
+		err = nvme_drv_create(m.disk_bus, &(struct nvme_drv_opts){ .depth = 127 }, &m.nvme);
+	if (err)
+		log_err("machine: disk failed bdf=%x err=%s", p->bdf, err_name(err));
+	return err;
+}
+
+/* Without a network there may still be a complete store: no error is fatal. */
+static void start_net(const struct handoff *h)
+{
+	const struct handoff_pci *p = find_pci(h, HANDOFF_PCI_NIC);
+	struct client_opts copts = { 0 };
+	struct stack_opts sopts = { .dhcp = true };
+	char text[128];
+	int err;
+
+	if (!p) {
+		log_warn("machine: no supported network card");
+		return;
+	}
+	if (!option(h, "server", text, sizeof(text)) ||
+	    stack_parse_server(text, &copts.ip, &copts.port)) {
+		log_warn("machine: no server in the options");
+		return;
+	}
+	if (option(h, "ip", text, sizeof(text)) && stack_opts_parse(text, &sopts))
+		log_warn("machine: bad option ip=%s, using DHCP", text);
+	err = pci_take(p->bdf, &m.nic_bus);
+	if (!err)
+		err = e1000e_create(m.nic_bus, &m.nic);
+	if (!err)
+		err = stack_start(m.nic, &sopts);
+	if (!err)
+		err = client_create(&copts, &m.source);
+	if (err)
+		log_err("machine: network failed bdf=%x err=%s", p->bdf, err_name(err));
+}
+
+/** machine_start() - see machine.h. Context: boot CPU, hypercall. */
+int machine_start(const struct handoff *h)
+{
+	struct deploy_cfg cfg = { 0 };
+	int err;
+
+	if (m.started)
+		return -EALREADY;
+	m.started = true;
+	m.host.ops = &host_ops;
+	pump_lock();
+	err = pci_init(h);
+	if (!err)
+		err = start_disk(h);
+	if (!err) {
+		start_net(h);
+		cfg.blk = nvme_drv_blk(m.nvme);
+		cfg.source = m.source;
+		cfg.keys = h->keys;
+		cfg.nkeys = MIN(h->key_count, (u32)HANDOFF_KEYS_MAX);
+		memcpy(cfg.uuid, h->uuid, sizeof(cfg.uuid));
+		if (m.nic)
+			memcpy(cfg.mac, m.nic->mac, sizeof(cfg.mac));
+		err = deploy_create(&m.deploy, &cfg);
+		m.start_code = FR_INTERNAL;
+	}
+	m.start_err = err;
+	pump_unlock();
+	return 0; /* what went wrong is in the status, with words */
+}
+
+/** machine_attach() - see machine.h */
+int machine_attach(void)
+{
+	struct nvme_emul_cfg cfg = {
+		.vendor = virt_desc.vendor,
+		.subvendor = virt_desc.vendor,
+		.vectors = VIRT_VECTORS,
+		.msix_table_off = NVME_EMUL_BAR_BYTES,
+	};
+	struct blk_dev *blk;
+	int err = 0;
+
+	pump_lock();
+	blk = m.deploy && !m.emul ? deploy_disk(m.deploy) : NULL;
+	if (!blk) {
+		pump_unlock();
+		return m.emul ? -EALREADY : -EAGAIN;
+	}
+	m.emul = nvme_emul_create(&m.host, blk, &cfg);
+	if (!m.emul)
+		err = -ENOMEM;
+	else
+		err = pci_present(m.disk_bdf, &virt_desc, &m.virt);
+	if (err)
+		log_err("machine: cannot present the virtual disk err=%s", err_name(err));
+	else
+		log_info("machine: virtual disk attached bdf=%x bytes=%llu", m.disk_bdf,
+			 (unsigned long long)(blk->sectors * blk->sector_bytes));
+	pump_unlock();
+	return err;
+}
+
+/* ------------------------------------------------- the pump's round */
+
+/* Is there a timer that only a tick can keep? */
+static bool tick_needed(void)
+{
+	u64 now = plat_time_ns(), next = ~0ull, t;
+
+	if (m.source)
+		next = MIN(next, client_deadline_ns(m.source));
+	if (m.nvme) {
+		t = nvme_drv_deadline_ns(m.nvme);
+		/* A command's time-out is far away and an idle guest still wakes. */
+		if (t && !nvme_drv_has_irq(m.nvme))
+			next = MIN(next, t);
+	}
+	if (m.deploy)
+		next = MIN(next, deploy_deadline_ns(m.deploy));
+	return next != ~0ull && next < now + TICK_HORIZON_NS;
+}
+
+/** machine_poll() - see machine.h */
+bool machine_poll(void)
+{
+	bool more = false, tick;
+
+	if (!m.started || m.start_err)
+		return false;
+	if (m.emul)
+		more |= nvme_emul_poll(m.emul);
+	blk_poll(nvme_drv_blk(m.nvme));
+	if (m.source)
+		m.source->ops->poll(m.source);
+	if (m.deploy)
+		deploy_poll(m.deploy);
+	if (m.emul)
+		more |= nvme_emul_poll(m.emul);
+	if (m.source)
+		more |= client_busy(m.source);
+	tick = tick_needed();
+	if (tick != m.tick) {
+		m.tick = tick;
+		vcpu_tick_set(tick);
+	}
+	return more;
+}
+
+/** machine_explains_nmi() - see machine.h */
+bool machine_explains_nmi(void)
+{
+	u64 now = plat_time_ns();
+	bool ours = false;
+
+	if (!m.started)
+		return false;
+	if (m.nvme && nvme_drv_work(m.nvme))
+		ours = true;
+	if (m.nic && e1000e_work(m.nic))
+		ours = true;
+	if (ours)
+		__atomic_store_n(&m.work_ns, now, __ATOMIC_RELAXED);
+	return ours || now - __atomic_load_n(&m.work_ns, __ATOMIC_RELAXED) < STRAY_NMI_NS;
+}
+
+/* ------------------------------------------------- status */
+
+void machine_status(struct handoff_status *out)
+{
+	struct deploy_status st;
+	struct disk_stats ds;
+
+	memset(out, 0, sizeof(*out));
+	out->vmm_bytes = core_handoff->region_bytes;
+	out->percent = 0xffffffff;
+	out->disk_bdf = m.disk_bdf;
+	if (!m.started)
+		return;
+	if (m.start_err) {
+		out->state = HS_TROUBLE;
+		out->code = m.start_code;
+		fmt_snprintf(out->text, sizeof(out->text), "%s: %s",
+			     m.start_code == FR_NO_DISK ? "no NVMe disk" :
+			     m.start_code == FR_DISK_FAILED ? "the disk does not answer" :
+			     "internal error", err_name(m.start_err));
+		return;
+	}
+	pump_lock();
+	deploy_status(m.deploy, &st);
+	out->state = m.emul ? HS_ATTACHED : (u32)st.state;
+	out->code = st.code;
+	out->percent = st.percent;
+	out->can_boot_cache = st.can_boot_cache;
+	memcpy(out->text, st.text, MIN(sizeof(out->text), sizeof(st.text)));
+	out->text[sizeof(out->text) - 1] = 0;
+	if (deploy_disk(m.deploy))
+		out->disk_bytes = deploy_disk(m.deploy)->sectors *
+				  deploy_disk(m.deploy)->sector_bytes;
+	if (deploy_stats(m.deploy, &ds))
+		out->fetched_bytes = ds.fetched_bytes;
+	pump_unlock();
+}
+
+int machine_action(u32 action)
+{
+	int err;
+
+	if (!m.deploy)
+		return -EAGAIN;
+	pump_lock();
+	err = deploy_action(m.deploy, action == HA_BOOT_CACHE ? DEPLOY_BOOT_CACHE : DEPLOY_RETRY);
+	pump_unlock();
+	return err;
+}
+
+#define SAY(fmt, ...) log_info("figures: " fmt, __VA_ARGS__)
+#define LLU(x) ((unsigned long long)(x))
+
+static void say_disk(const struct disk_stats *s)
+{
+	SAY("guest_reads=%llu guest_writes=%llu guest_read_bytes=%llu guest_write_bytes=%llu "
+	    "asked_bytes=%llu", LLU(s->guest_reads), LLU(s->guest_writes),
+	    LLU(s->guest_read_bytes), LLU(s->guest_write_bytes), LLU(s->asked_bytes));
+	SAY("local_bytes=%llu overlay_bytes=%llu zero_bytes=%llu copied_bytes=%llu "
+	    "fetched_bytes=%llu", LLU(s->local_bytes), LLU(s->overlay_bytes),
+	    LLU(s->zero_bytes), LLU(s->copied_bytes), LLU(s->fetched_bytes));
+	SAY("demand_chunks=%llu ahead_chunks=%llu ahead_used=%llu fill_chunks=%llu "
+	    "chunks_present=%llu chunks_total=%llu complete=%u", LLU(s->demand_chunks),
+	    LLU(s->ahead_chunks), LLU(s->ahead_used), LLU(s->fill_chunks),
+	    LLU(s->chunks_present), LLU(s->chunks_total), s->complete);
+	SAY("corrupt_chunks=%llu repaired_chunks=%llu failed_reads=%llu failed_writes=%llu "
+	    "longest_read_us=%llu", LLU(s->corrupt_chunks), LLU(s->repaired_chunks),
+	    LLU(s->failed_reads), LLU(s->failed_writes), LLU(s->longest_read_ns / NS_PER_US));
+}
+
+/** machine_say() - see machine.h. Takes the pump. */
+void machine_say(void)
+{
+	struct disk_stats ds;
+	struct source_status ss;
+
+	if (m.started && !m.start_err) {
+		pump_lock();
+		if (deploy_stats(m.deploy, &ds))
+			say_disk(&ds);
+		if (m.source) {
+			m.source->ops->status(m.source, &ss);
+			SAY("wire_bytes=%llu plain_bytes=%llu chunks=%llu corrupt=%llu retries=%llu",
+			    LLU(ss.wire_bytes), LLU(ss.plain_bytes), LLU(ss.chunks),
+			    LLU(ss.corrupt), LLU(ss.retries));
+		}
+		if (m.emul)
+			SAY("nvme_irqs=%llu nvme_resets=%llu nvme_errors=%llu",
+			    LLU(nvme_emul_stats(m.emul)->irqs), LLU(nvme_emul_stats(m.emul)->resets),
+			    LLU(nvme_emul_stats(m.emul)->errors));
+		pump_unlock();
+	}
+	SAY("reserved_bytes=%llu used_bytes=%llu tick=%u", LLU(core_handoff->region_bytes),
+	    LLU(memory_used()), m.tick);
+}

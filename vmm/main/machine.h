@@ -1,0 +1,23 @@
+/*
+ * machine.h - the devices that Freshet drives and presents on this PC
+ */
+#ifndef VMM_MAIN_MACHINE_H
+#define VMM_MAIN_MACHINE_H
+
+#include "base/types.h"
+#include "boot/handoff.h"
+
+/* Take the devices of the handoff and begin to deploy. 0 or a negative error. */
+int machine_start(const struct handoff *h);
+/* Present the virtual disk; -EAGAIN before it is ready. */
+int machine_attach(void);
+void machine_status(struct handoff_status *out);
+int machine_action(u32 action);
+/* One round of everything; true: there is more to do at once. Pump only. */
+bool machine_poll(void);
+/* Does one of our devices explain an NMI? Any CPU, no lock. */
+bool machine_explains_nmi(void);
+/* All figures to the log, between "counters: begin" and "counters: end". */
+void machine_say(void);
+
+#endif

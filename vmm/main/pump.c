@@ -1,0 +1,52 @@
+/*
+ * pump.c - the one place where network, disk and storage work advances
+ *
+ *	idle -> owned -> (dirty: once more) -> idle
+ *
+ * Whoever has work sets "dirty" first and tries for the ownership second; the
+ * owner clears "dirty" before each round and looks at it again after letting
+ * go. So a mark is never lost: either the owner sees it, or the marker becomes
+ * the owner. Nobody waits but pump_lock(), which is for rare guest accesses.
+ */
+#include "vmm/main/pump.h"
+
+#include "vmm/cpu/cpu.h"
+#include "vmm/main/machine.h"
+
+static struct spinlock owner;
+static u32 dirty; /* (a) */
+
+static void run_rounds(void)
+{
+	/* Pairs with the exchange in pump_kick(). */
+	while (__atomic_exchange_n(&dirty, 0, __ATOMIC_ACQ_REL))
+		if (machine_poll())
+			__atomic_store_n(&dirty, 1, __ATOMIC_RELEASE);
+}
+
+/** pump_kick() - see pump.h. Context: any CPU in the host, not the pump itself. */
+void pump_kick(void)
+{
+	__atomic_exchange_n(&dirty, 1, __ATOMIC_ACQ_REL);
+	while (__atomic_load_n(&dirty, __ATOMIC_ACQUIRE) && spin_trylock(&owner)) {
+		run_rounds();
+		spin_unlock(&owner);
+	}
+}
+
+/** pump_lock() - see pump.h */
+void pump_lock(void)
+{
+	spin_lock(&owner);
+}
+
+/** pump_unlock() - run what the guest's access or other CPUs have made necessary */
+void pump_unlock(void)
+{
+	__atomic_store_n(&dirty, 1, __ATOMIC_RELEASE);
+	run_rounds();
+	spin_unlock(&owner);
+	/* Between the last look and the unlock somebody may have come and gone. */
+	if (__atomic_load_n(&dirty, __ATOMIC_ACQUIRE))
+		pump_kick();
+}

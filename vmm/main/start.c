@@ -1,0 +1,62 @@
+/*
+ * start.c - what the core calls when the loader, an NMI or the tick wants something
+ */
+#include "base/err.h"
+#include "base/log.h"
+#include "base/types.h"
+#include "vmm/cpu/guest.h"
+#include "vmm/main/core.h"
+#include "vmm/main/machine.h"
+#include "vmm/main/pump.h"
+
+void vmm_main_init(const struct handoff *h)
+{
+	log_info("freshet: version=%s flags=%x cpus=%u pci=%u", h->version_text, h->flags,
+		 h->cpu_count, h->pci_count);
+}
+
+static s64 hc_status(u64 gpa)
+{
+	struct handoff_status st;
+
+	pump_kick();
+	machine_status(&st);
+	return guest_write(GPA(gpa), &st, sizeof(st));
+}
+
+/** vmm_main_hypercall() - see core.h; @arg is the guest's RBX, not trusted */
+s64 vmm_main_hypercall(u32 nr, u64 arg)
+{
+	switch (nr) {
+	case HC_STATUS:
+		return hc_status(arg);
+	case HC_START:
+		if (core_handoff->flags & HANDOFF_FLAG_NULL)
+			return -EOPNOTSUPP;
+		return machine_start(core_handoff);
+	case HC_ATTACH:
+		return machine_attach();
+	case HC_ACTION:
+		if (arg != HA_RETRY && arg != HA_BOOT_CACHE)
+			return -EINVAL;
+		return machine_action((u32)arg);
+	case HC_DONE:
+		log_info("freshet: the operating system takes over");
+		return 0;
+	default:
+		return -ENOSYS;
+	}
+}
+
+bool vmm_main_nmi(void)
+{
+	bool ours = machine_explains_nmi();
+
+	pump_kick();
+	return ours;
+}
+
+void vmm_main_tick(void)
+{
+	pump_kick();
+}
