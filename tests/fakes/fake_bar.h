@@ -1,0 +1,73 @@
+/*
+ * fake_bar.h - an NVMe controller without a machine
+ *
+ * A bus_dev whose registers are the NVMe front-end's, the emul_host below it
+ * over windows of ordinary memory, and a disk in memory at the bottom: driver
+ * and front-end meet, or a test plays the guest itself. Time is virtual:
+ * delays advance plat_host_now_ns and run the controller.
+ */
+#ifndef TESTS_FAKES_FAKE_BAR_H
+#define TESTS_FAKES_FAKE_BAR_H
+
+#include "base/bus.h"
+#include "base/list.h"
+#include "storage/core/blk.h"
+#include "storage/emul/host.h"
+#include "storage/emul/nvme.h"
+
+/* A disk in memory with faults to order. */
+struct fake_disk {
+	struct blk_dev blk;
+	u8 *data;
+	struct list queue;
+	u32 queued;
+	bool hold; /* take requests, end none */
+	u64 shuffle; /* not 0: seed; requests end in any order */
+	int fail_err; /* what the next fail_count requests end with */
+	u32 fail_count;
+	u32 flushes, fuas, trims, zeroes, requests;
+	u32 sectors_longest;
+};
+
+void fake_disk_init(struct fake_disk *d, u64 sectors, u32 sector_bytes);
+void fake_disk_fini(struct fake_disk *d);
+
+#define FAKE_BAR_WINDOWS 32
+#define FAKE_BAR_ALLOCS 512
+
+struct fake_bar {
+	struct bus_dev bus;
+	struct emul_host host;
+	struct nvme_emul *emul;
+	struct fake_disk *disk;
+	struct {
+		u64 gpa;
+		u8 *p;
+		size_t bytes;
+	} windows[FAKE_BAR_WINDOWS];
+	u32 nwindows;
+	struct {
+		void *p;
+		size_t bytes;
+	} allocs[FAKE_BAR_ALLOCS];
+	u32 nallocs;
+	u32 alloc_fail; /* not 0: the n-th dma_alloc fails */
+	u32 irqs[NVME_EMUL_VECTORS_MAX];
+	bool irq_enabled, no_irq, intx;
+	u32 cfg_command;
+	bool deaf; /* doorbells are lost */
+	bool gone; /* all reads give ones */
+	bool stuck; /* CSTS never changes from what it was */
+	u32 stuck_csts;
+	bool fatal; /* CSTS.CFS shows until the next disable */
+	u32 register_reads, doorbells;
+	u32 refused; /* accesses outside the windows */
+};
+
+void fake_bar_init(struct fake_bar *f, struct fake_disk *disk, const struct nvme_emul_cfg *cfg);
+void fake_bar_fini(struct fake_bar *f);
+void fake_bar_window(struct fake_bar *f, u64 gpa, void *p, size_t bytes);
+void fake_bar_identity(struct fake_bar *f, void *p, size_t bytes);
+void fake_bar_run(struct fake_bar *f);
+
+#endif
