@@ -12,43 +12,15 @@
 #include "base/err.h"
 #include "base/fmt.h"
 #include "boot/loader/loader.h"
+#include "boot/loader/nics.h"
 
 /* [PCI 3.0 App. D]: class code 01-08-02 is an NVM Express I/O controller */
 #define PCI_ID 0x00
-#define PCI_COMMAND 0x04
-#define PCI_COMMAND_MEMORY BIT(1)
-#define PCI_COMMAND_MASTER BIT(2)
 #define PCI_CLASS 0x08
 #define PCI_CLASS_NVME 0x010802u
 
 static EFI_GUID pci_io_guid = EFI_PCI_IO_PROTOCOL_GUID;
 static EFI_GUID device_path_guid = EFI_DEVICE_PATH_PROTOCOL_GUID;
-
-/* What net/drivers drives. */
-static const struct nic_id {
-	u16 vendor, device;
-} nics[] = {
-	{ 0x8086, 0x10d3 }, /* 82574L; QEMU's e1000e */
-	{ 0x8086, 0x153a }, { 0x8086, 0x153b }, /* I217-LM, -V */
-	{ 0x8086, 0x155a }, { 0x8086, 0x1559 }, /* I218-LM, -V */
-	{ 0x8086, 0x15a0 }, { 0x8086, 0x15a1 }, /* I218-LM2, -V2 */
-	{ 0x8086, 0x15a2 }, { 0x8086, 0x15a3 }, /* I218-LM3, -V3 */
-	{ 0x8086, 0x156f }, { 0x8086, 0x1570 }, /* I219-LM, -V */
-	{ 0x8086, 0x15b7 }, { 0x8086, 0x15b8 }, /* I219-LM2, -V2 */
-	{ 0x8086, 0x15b9 }, { 0x8086, 0x15bb }, /* I219-LM3, -LM7 */
-	{ 0x8086, 0x15bc }, { 0x8086, 0x15bd }, /* I219-V7, -LM6 */
-	{ 0x8086, 0x15be }, { 0x8086, 0x15d6 }, /* I219-V6, -V5 */
-	{ 0x8086, 0x15d7 }, { 0x8086, 0x15d8 }, /* I219-LM4, -V4 */
-	{ 0x8086, 0x15e3 }, /* I219-LM5 */
-};
-
-static bool is_nic(u16 vendor, u16 device)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(nics); i++)
-		if (nics[i].vendor == vendor && nics[i].device == device)
-			return true;
-	return false;
-}
 
 static EFI_DEVICE_PATH *path_of(EFI_HANDLE handle)
 {
@@ -96,7 +68,7 @@ static struct device probe(EFI_HANDLE handle)
 	d.id.device = (u16)(id >> 16);
 	if (class >> 8 == PCI_CLASS_NVME)
 		d.id.kind = HANDOFF_PCI_NVME;
-	else if (is_nic(d.id.vendor, d.id.device))
+	else if (nic_supported(d.id.vendor, d.id.device))
 		d.id.kind = HANDOFF_PCI_NIC;
 	return d;
 }
@@ -188,9 +160,12 @@ static int take(struct loader *l, struct device *d)
 			     d->id.bdf >> 3 & 31, d->id.bdf & 7, efi_text(s));
 		return FR_FIRMWARE;
 	}
-	/* A driver that stops puts decoding back as it found it: off, mostly. */
-	d->io->Attributes(d->io, EfiPciIoAttributeOperationEnable,
-			  EFI_PCI_IO_ATTRIBUTE_MEMORY | EFI_PCI_IO_ATTRIBUTE_BUS_MASTER, NULL);
+	/*
+	 * A driver that stops puts decoding back as it found it: off, mostly.
+	 * Bus mastering stays off until the VMM has reset the device.
+	 */
+	d->io->Attributes(d->io, EfiPciIoAttributeOperationEnable, EFI_PCI_IO_ATTRIBUTE_MEMORY,
+			  NULL);
 	l->handoff.pci[l->handoff.pci_count++] = d->id;
 	return 0;
 }
