@@ -6,3 +6,6 @@ nvme-test-host := base/err.c base/fmt.c base/log.c base/plat_host.c tests/fakes/
 
 unit += nvme_meet
 unit_nvme_meet-src := tests/unit/nvme_meet_test.c storage/drivers/nvme.c $(nvme-test-host)
+
+unit += nvme_emul
+unit_nvme_emul-src := tests/unit/nvme_emul_test.c $(nvme-test-host)
