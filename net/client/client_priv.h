@@ -1,0 +1,139 @@
+/*
+ * client_priv.h - shared by client.c (requests) and conn.c (connections)
+ */
+#ifndef NET_CLIENT_CLIENT_PRIV_H
+#define NET_CLIENT_CLIENT_PRIV_H
+
+#include "base/crypto.h"
+#include "lwip/pbuf.h"
+#include "lwip/tcp.h"
+#include "net/client/client.h"
+#include "net/http/http.h"
+#include "storage/format/chunk.h"
+
+#define CONN_RXQ 512u
+#define POSTS 2
+#define POST_BYTES 16384u
+
+#define CONNECT_NS (5 * NS_PER_SEC)
+#define SILENCE_NS (5 * NS_PER_SEC) /* no byte for so long: connection given up */
+#define RESPONSE_NS (60 * NS_PER_SEC) /* one response, from the first to its last byte */
+#define IDLE_CLOSE_NS (15 * NS_PER_SEC)
+#define BACKOFF_MIN_NS (100 * NS_PER_MS)
+#define BACKOFF_MAX_NS (2 * NS_PER_SEC)
+#define DOC_WAIT_NS (10 * NS_PER_SEC) /* for a link, an address, a connection */
+/* Bodies nobody wants are read away up to here; beyond, reconnecting is cheaper. */
+#define DISCARD_MAX CHUNK_OBJECT_MAX
+
+enum slot_kind {
+	SLOT_CHUNK,
+	SLOT_DOC,
+	SLOT_POST,
+	SLOT_GONE, /* cancelled on the wire: read the response away */
+};
+
+struct slot {
+	enum slot_kind kind;
+	union {
+		struct source_req *req;
+		struct source_doc *doc;
+		struct post *post;
+	};
+};
+
+struct post {
+	struct list link;
+	char path[128];
+	u32 bytes;
+	u32 tries;
+	u8 body[POST_BYTES];
+};
+
+enum conn_state {
+	CONN_CLOSED,
+	CONN_CONNECTING,
+	CONN_OPEN,
+};
+
+struct conn {
+	struct client *c;
+	u32 index;
+	enum conn_state state;
+	struct tcp_pcb *pcb; /* NULL once lwIP has freed it */
+	int lost; /* why lwIP took the pcb away; 0 while it has not */
+	bool eof; /* the peer will send no more */
+
+	struct pbuf *rxq[CONN_RXQ];
+	u32 rx_head, rx_count;
+	u32 rx_off; /* consumed of the first */
+
+	struct slot slots[CLIENT_DEPTH_MAX]; /* sent, in the order of the answers */
+	u32 head, count;
+
+	u64 since_ns; /* connecting, idle, or last byte; by state */
+	u64 response_ns; /* when the first slot's turn came */
+	u32 served; /* responses since connect */
+
+	struct http_parser parser;
+	bool want_body; /* else the body is read away */
+	int body_err;
+	u64 discarded;
+	u32 hashed;
+	struct crypto_sha256 sha;
+	struct chunk_decoder dec;
+};
+
+struct client {
+	struct source src;
+	struct client_opts o;
+	char host[24]; /* "a.b.c.d:port" */
+
+	struct list docs, queue[3], posts; /* waiting to be sent */
+	struct list delayed; /* chunk requests waiting for their next try */
+	struct list wire; /* chunk requests and documents on a connection */
+	struct list done_reqs, done_docs; /* answered, callback due */
+	struct list free_posts;
+	struct post post_pool[POSTS];
+
+	bool kick; /* something was submitted since the last poll */
+	bool more; /* the budget ended before the work did */
+	u32 made; /* plain bytes made in this poll */
+
+	bool proven; /* the server accepted a connection since the last failure */
+	u32 fails;
+	u64 retry_ns;
+	u32 http_status; /* the last bad one for a chunk, 0 after a good one */
+	struct source_status st;
+	struct client_counters n;
+	struct conn *conns[CLIENT_CONNS_MAX];
+};
+
+/* conn.c: connections; nothing here calls a request's done() */
+void conn_connect(struct conn *k);
+void conn_close(struct conn *k); /* idle connections only */
+void conn_drop(struct conn *k, int err); /* slots go back by client_slot_lost() */
+void conn_process(struct conn *k);
+void conn_timeouts(struct conn *k, u64 now);
+u64 conn_deadline(const struct conn *k);
+bool conn_rx_pending(const struct conn *k);
+/* 0; -EAGAIN no room now (nothing sent); other errors: the connection was dropped */
+int conn_send(struct conn *k, struct slot s, const char *method, const char *path,
+	      const void *body, s64 body_bytes);
+
+/* client.c: what became of a slot */
+void client_slot_done(struct client *c, struct slot s, int err, u32 status);
+/*
+ * The connection went away. @first: this slot's answer was due; @stale: not
+ * its fault (others were before it, or a connection that had worked was
+ * closed before the answer began).
+ */
+void client_slot_lost(struct client *c, struct slot s, int err, bool first, bool stale);
+void client_conn_up(struct client *c);
+void client_conn_failed(struct client *c, int err, bool worked);
+
+static inline struct slot *conn_slot(struct conn *k, u32 i)
+{
+	return &k->slots[(k->head + i) % CLIENT_DEPTH_MAX];
+}
+
+#endif

@@ -1,0 +1,1 @@
+core-src += net/http/http.c
