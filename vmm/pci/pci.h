@@ -26,30 +26,43 @@ struct pci_virt_desc {
 	u32 msix_vectors; /* 0: none */
 	u32 msix_table_off; /* in BAR0, page-aligned; PBA at + 0x800 */
 	const char *name;
-	/* BAR0 accesses outside the MSI-X table and PBA; as mmio_region.access */
+	/*
+	 * BAR0 accesses below bar0_bytes and outside the MSI-X table's page, of
+	 * 1, 2, 4 or 8 bytes, aligned or not; as mmio_region.access.
+	 */
 	void (*access)(void *ctx, struct mmio_access *a);
+	/*
+	 * May be NULL. Called with true before the real device's BAR moves and
+	 * with false after it: its driver must not run in between (pump_lock,
+	 * pump_unlock). On the guest CPU that wrote, no lock held.
+	 */
+	void (*quiesce)(void *ctx, bool on);
 	void *ctx;
 };
 
-/* Once, on the boot CPU; remembers ECAM, hooks nothing. */
+/* Once, on the boot CPU; remembers @h (which stays), hooks nothing. */
 int pci_init(const struct handoff *h);
 
 /*
  * pci_take() - the VMM's driver gets this function; the guest sees nothing
  * there any more (reads of all ones), unless pci_present() puts something.
- * Bus mastering on, window mapped, *out ready for a driver.
+ * Its BARs are hooked from now on. Bus mastering on, window mapped, *out ready
+ * for a driver.
  */
 int pci_take(u16 bdf, struct bus_dev **out);
 
 /*
  * pci_present() - a virtual function for the guest. At a taken function's bdf
- * it inherits BAR0's address, and when the guest moves the BAR, the hook and
- * the real device's BAR follow.
+ * it inherits BAR0's address, type and, where that is larger, size; when the
+ * guest moves the BAR, the hook and the real device's BAR follow.
  */
 int pci_present(u16 bdf, const struct pci_virt_desc *desc, struct pci_virt **out);
 
-/* Raise MSI-X vector: sent, or kept pending while masked. Pump context. */
+/* Raise MSI-X vector: sent, kept pending while masked, lost while disabled. Any context. */
 void pci_virt_irq(struct pci_virt *v, u32 vec);
 bool pci_virt_msix_enabled(const struct pci_virt *v);
+
+/* May the function do DMA? (the guest's Bus Master Enable) */
+bool pci_virt_bus_master(const struct pci_virt *v);
 
 #endif
