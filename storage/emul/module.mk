@@ -9,3 +9,6 @@ unit_nvme_meet-src := tests/unit/nvme_meet_test.c storage/drivers/nvme.c $(nvme-
 
 unit += nvme_emul
 unit_nvme_emul-src := tests/unit/nvme_emul_test.c $(nvme-test-host)
+
+fuzz += nvme_emul
+fuzz_nvme_emul-src := tests/fuzz/nvme_emul_fuzz.c $(nvme-test-host)
