@@ -130,6 +130,16 @@ static void must(struct loader *l, int (*step)(struct loader *l))
 	}
 }
 
+/* A step that cannot be repeated: some CPUs may be guests already. */
+static void once(struct loader *l, int (*step)(struct loader *l))
+{
+	int code = step(l);
+
+	if (code)
+		for (;;)
+			trouble(l, (u32)code, 0);
+}
+
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 {
 	struct loader *l = &loader;
@@ -153,7 +163,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 	must(l, fill_handoff);
 	if (!options_null_mode(&l->options))
 		must(l, devices_take);
-	must(l, start_vmm);
+	once(l, start_vmm);
 	if (!options_null_mode(&l->options)) {
 		must(l, deploy);
 		must(l, give_disk);
