@@ -51,8 +51,13 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 		return ERR_MEM; /* lwIP keeps it and offers it again */
 	k->since_ns = plat_time_ns();
 	while (p) {
-		struct pbuf *rest = pbuf_dechain(p);
+		struct pbuf *rest = p->next;
 
+		/* the chain holds the reference to its rest; take it over */
+		if (rest) {
+			pbuf_ref(rest);
+			pbuf_dechain(p);
+		}
 		k->rxq[(k->rx_head + k->rx_count++) % CONN_RXQ] = p;
 		p = rest;
 	}
