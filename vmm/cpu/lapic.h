@@ -12,6 +12,9 @@ u32 lapic_id(void);
 /* Send an NMI to one CPU by VMM index. */
 void lapic_nmi(u32 cpu);
 
+/* To every other CPU: stop, in a panic. */
+void lapic_nmi_others(void);
+
 /*
  * lapic_msi() - deliver an MSI message as hardware would, by the equivalent
  * ICR write from this CPU. Fixed, lowest priority and NMI; both destination

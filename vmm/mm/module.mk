@@ -1,0 +1,1 @@
+core-src += vmm/mm/npt.c

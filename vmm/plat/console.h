@@ -1,0 +1,15 @@
+/*
+ * console.h - the log ring and its serial port
+ */
+#ifndef VMM_PLAT_CONSOLE_H
+#define VMM_PLAT_CONSOLE_H
+
+#include "base/types.h"
+
+void console_init(void); /* serial port, if there is one */
+int console_hide(void); /* from the guest; after pio is ready */
+void console_break_lock(void); /* panic: the owner may be stopped */
+/* Copy ring bytes from *pos on; returns how many, moves *pos (past what was lost). */
+u32 console_read(u64 *pos, char *out, u32 room);
+
+#endif

@@ -1,0 +1,1 @@
+vmm-src += vmm/svm/run.S vmm/svm/svm.c
