@@ -18,7 +18,7 @@ struct build_params {
 	unsigned int threads;
 	u64 created_unix;
 	u8 parent[SHA256_BYTES];
-	const u8 *reuse; /* NULL, or a version to keep if this one would only differ in its signature */
+	const u8 *reuse; /* NULL, or a version to keep if only the signature would differ */
 	bool quiet;
 };
 

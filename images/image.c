@@ -532,7 +532,8 @@ const struct cli_command cmd_image_export = {
 		"  --key FILE   the site's key, either half (default DIR/site.pub or site.key)\n"
 		"  --quiet      no progress\n"
 		"\n"
-		"VERSION is 64 hex digits or a channel's name. OUT is sparse where the image is zero.\n",
+		"VERSION is 64 hex digits or a channel's name. OUT is sparse where the image is\n"
+		"zero.\n",
 	.run = run_export,
 };
 

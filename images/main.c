@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "base/fmt.h"
 #include "images/cli.h"
 
 static const struct cli_command *const commands[] = {
@@ -41,6 +42,8 @@ static bool wants_help(const char *word)
 
 int main(int argc, char **argv)
 {
+	static char name[64];
+
 	if (argc >= 2 && wants_help(argv[1])) {
 		printf("freshet - images, keys, channels and boot files of a site\n\n"
 		       "usage: freshet GROUP VERB [OPTIONS] ...\n\n");
@@ -69,6 +72,9 @@ int main(int argc, char **argv)
 		for (int a = 3; a < argc && strcmp(argv[a], "--"); a++)
 			if (!strcmp(argv[a], "--help"))
 				return cli_help(c);
+		/* What getopt_long(3) calls us in its messages. */
+		fmt_snprintf(name, sizeof(name), "freshet %s %s", c->group, c->verb);
+		argv[2] = name;
 		return c->run(c, argc - 2, argv + 2);
 	}
 	cli_error("no command \"%s %s\"; see freshet %s --help", argv[1], argv[2], argv[1]);

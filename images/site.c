@@ -70,7 +70,8 @@ static enum cli_exit set_locked(const struct datadir *d, const char *uuid, const
 	edited = malloc(room);
 	err = edited ? siteconf_edit(text, uuid, key, value, edited, room) : -ENOMEM;
 	if (err == -ENOENT)
-		cli_error("no setting \"%s\"; there are: channel policy claim fill fill_limit", key);
+		cli_error("no setting \"%s\"; there are: channel policy claim fill fill_limit",
+			  key);
 	else if (err)
 		cli_error("cannot set %s to \"%s\": %s; see freshet site set --help", key, value,
 			  err_name(err));
@@ -112,8 +113,9 @@ const struct cli_command cmd_site_set = {
 		"  policy boot|push         guest writes vanish at reboot (default), or are kept\n"
 		"                           until a new version arrives\n"
 		"  claim none|blank|serial:S\n"
-		"                           which disks Freshet may take: none (default), blank ones,\n"
-		"                           or the one with this serial number whatever is on it\n"
+		"                           which disks Freshet may take: none (default), blank\n"
+		"                           ones, or that of this serial number and whatever is\n"
+		"                           on it\n"
 		"  fill on|off              copy the rest of the image in the background\n"
 		"  fill_limit KIB           at most so many KiB/s; 0: no limit\n"
 		"\n"

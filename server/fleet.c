@@ -171,12 +171,12 @@ static bool sane_report(sqlite3_stmt *s)
 {
 	int type = sqlite3_column_type(s, 3);
 	double percent = sqlite3_column_double(s, 3);
+	bool number = type == SQLITE_INTEGER || type == SQLITE_FLOAT;
 
 	return sqlite3_column_type(s, 0) == SQLITE_TEXT &&
 	       uuid_ok((const char *)sqlite3_column_text(s, 0)) && short_text(s, 1, 32) &&
 	       short_text(s, 2, DIGEST_HEX) &&
-	       (type == SQLITE_NULL ||
-		((type == SQLITE_INTEGER || type == SQLITE_FLOAT) && percent >= 0 && percent <= 100));
+	       (type == SQLITE_NULL || (number && percent >= 0 && percent <= 100));
 }
 
 /**

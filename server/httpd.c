@@ -313,13 +313,14 @@ static bool work_head(struct conn *c)
 
 static bool work_body(struct conn *c)
 {
+	static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
 	struct evbuffer *in = bufferevent_get_input(c->bev);
 
 	if (evbuffer_get_length(in) >= c->head.body_bytes)
 		return answer(c);
 	start_timing(c);
 	if (c->head.expect_continue && !c->continued) {
-		evbuffer_add_printf(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n");
+		evbuffer_add(bufferevent_get_output(c->bev), go_on, sizeof(go_on) - 1);
 		c->continued = true;
 	}
 	return false;
@@ -534,6 +535,46 @@ int httpd_create(struct httpd **out, struct event_base *base, struct site *site,
 	return 0;
 }
 
+/* "127.0.0.1:8080" or "[::1]:8080"; libevent's own parser refuses port 0. */
+static int parse_address(const char *text, struct sockaddr_storage *ss, int *len)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)ss;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ss;
+	const char *colon = strrchr(text, ':');
+	char host[INET6_ADDRSTRLEN + 2];
+	u32 port = 0;
+	size_t n;
+
+	if (!colon || (size_t)(colon - text) >= sizeof(host) || !colon[1] || strlen(colon) > 6)
+		return -EINVAL;
+	for (const char *p = colon + 1; *p; p++) {
+		if (*p < '0' || *p > '9')
+			return -EINVAL;
+		port = port * 10 + (u32)(*p - '0');
+	}
+	n = (size_t)(colon - text);
+	memcpy(host, text, n);
+	host[n] = 0;
+	memset(ss, 0, sizeof(*ss));
+	if (port > 65535)
+		return -EINVAL;
+	if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons((u16)port);
+		*len = sizeof(*v4);
+		return 0;
+	}
+	if (n < 3 || host[0] != '[' || host[n - 1] != ']')
+		return -EINVAL;
+	host[n - 1] = 0;
+	if (inet_pton(AF_INET6, host + 1, &v6->sin6_addr) != 1)
+		return -EINVAL;
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons((u16)port);
+	*len = sizeof(*v6);
+	return 0;
+}
+
 /**
  * httpd_listen() - accept connections at @address, "127.0.0.1:8080" or "[::]:8080"
  *
@@ -542,16 +583,16 @@ int httpd_create(struct httpd **out, struct event_base *base, struct site *site,
  */
 int httpd_listen(struct httpd *h, const char *address)
 {
-	struct sockaddr_storage ss = { 0 };
+	struct sockaddr_storage ss;
 	char text[INET6_ADDRSTRLEN] = "?";
-	int len = sizeof(ss);
 	struct evconnlistener *l;
 	socklen_t got = sizeof(ss);
 	u16 port;
+	int len;
 
 	if (h->listener_count == LISTENERS_MAX)
 		return -ENOSPC;
-	if (evutil_parse_sockaddr_port(address, (struct sockaddr *)&ss, &len))
+	if (parse_address(address, &ss, &len))
 		return -EINVAL;
 	errno = 0;
 	l = evconnlistener_new_bind(h->base, on_accept, h,

@@ -32,6 +32,11 @@ static void lower(char *p)
 			*p |= 0x20;
 }
 
+static bool is_hex(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
 /* Six pairs of hex digits; a hyphen is as good as a colon. */
 static bool mac_ok(char *mac)
 {
@@ -43,7 +48,7 @@ static bool mac_ok(char *mac)
 				mac[i] = ':';
 			if (mac[i] != ':')
 				return false;
-		} else if (!((mac[i] >= '0' && mac[i] <= '9') || (mac[i] >= 'a' && mac[i] <= 'f'))) {
+		} else if (!is_hex(mac[i])) {
 			return false;
 		}
 	}

@@ -1,0 +1,357 @@
+"""freshet: keys, images, channels, settings, boot files."""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import stat
+import struct
+import subprocess
+import time
+
+from conftest import CHUNK, FRESHET, digest, freshet, make_disk, make_efi, make_site, plain
+
+KEY_PREFIX = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")  # SubjectPublicKeyInfo of P-256
+
+
+def openssl_verify(tmp, pub_hex, signed, sig):
+    """Is it a signature? Asked of OpenSSL's own command, with keys and DER made here."""
+    def integer(b):
+        b = b.lstrip(b"\0") or b"\0"
+        b = (b"\0" if b[0] & 0x80 else b"") + b
+        return b"\x02" + bytes([len(b)]) + b
+
+    body = integer(sig[:32]) + integer(sig[32:])
+    (tmp / "pub.der").write_bytes(KEY_PREFIX + bytes.fromhex(pub_hex))
+    (tmp / "sig.der").write_bytes(b"\x30" + bytes([len(body)]) + body)
+    (tmp / "signed").write_bytes(signed)
+    subprocess.run(["openssl", "pkey", "-pubin", "-inform", "DER", "-in", tmp / "pub.der", "-out", tmp / "pub.pem"],
+                   check=True)
+    p = subprocess.run(["openssl", "dgst", "-sha256", "-verify", tmp / "pub.pem", "-signature", tmp / "sig.der",
+                        tmp / "signed"], stdout=subprocess.DEVNULL, check=False)
+    return p.returncode == 0
+
+
+def test_key(tmp_path):
+    pub = freshet("key", "new", tmp_path / "k").stdout.strip()
+    assert re.fullmatch("[0-9a-f]{128}", pub)
+    assert stat.S_IMODE(os.stat(tmp_path / "k/site.key").st_mode) == 0o600
+    assert (tmp_path / "k/site.pub").read_text() == pub + "\n"
+    for what in ("k", "k/site.key", "k/site.pub"):
+        assert freshet("key", "show", tmp_path / what).stdout.strip() == pub
+    before = (tmp_path / "k/site.key").read_bytes()
+    assert "is there already" in freshet("key", "new", tmp_path / "k", ok=1).stderr
+    assert (tmp_path / "k/site.key").read_bytes() == before
+    der = subprocess.run(["openssl", "pkey", "-in", tmp_path / "k/site.key", "-pubout", "-outform", "DER"], check=True,
+                         stdout=subprocess.PIPE).stdout
+    assert der[-64:].hex() == pub
+
+
+def test_build_is_what_it_says(site):
+    disk = open(site.disk, "rb").read()
+    table = site.digests()
+    chunks = [disk[i:i + CHUNK] for i in range(0, len(disk), CHUNK)]
+    assert len(table) == len(chunks) == site.info["chunks"]
+    for d, c in zip(table, chunks):
+        if any(c):
+            assert d.hex() == digest(c)
+            assert plain(open(site.object(d.hex()), "rb").read()) == c
+        else:
+            assert not any(d)
+    blocks = [disk[i:i + 4096] for i in range(0, len(disk), 4096)]
+    assert site.info["image_bytes"] == len(disk)
+    assert site.info["used_bytes"] == sum(len(b) for b in blocks if any(b))
+    assert site.info["zero_chunks"] == sum(not any(c) for c in chunks)
+    assert site.info["unique_chunks"] == len({c for c in chunks if any(c)})
+    objects = [os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(site.path("objects")) for f in fs]
+    assert site.info["stored_bytes"] == sum(objects) + len(site.manifest())
+    assert not os.listdir(site.path("tmp"))
+
+
+def test_manifest(site, tmp_path):
+    m = site.manifest()
+    assert digest(m) == site.version
+    assert m[:8] == b"FRSHMAN1"
+    fmt, chunk, image, count, dpp, pages, sector, label = struct.unpack_from("<IIQQIIII", m, 8)
+    assert (fmt, chunk, dpp, pages, sector, label) == (1, CHUNK, CHUNK // 32, 1, 512, 5)
+    assert image == os.path.getsize(site.disk) and count == site.info["chunks"]
+    assert m[96:160].rstrip(b"\0") == b"test" and m[160:192].rstrip(b"\0") == b"first"
+    pub = open(site.path("site.pub"), encoding="ascii").read().strip()
+    assert openssl_verify(tmp_path, pub, m[:-64], m[-64:])
+    assert not openssl_verify(tmp_path, pub, m[:-65] + b"x", m[-64:])
+
+
+def test_verify_export_ls(site, tmp_path):
+    assert "good" in freshet("image", "verify", "--data", site.data, site.version).stdout
+    assert "good" in freshet("image", "verify", "--data", site.data, "lab/stable").stdout
+    freshet("image", "export", "--data", site.data, site.version, tmp_path / "out.raw")
+    assert open(tmp_path / "out.raw", "rb").read() == open(site.disk, "rb").read()
+    assert os.stat(tmp_path / "out.raw").st_blocks * 512 < site.info["image_bytes"]
+    assert site.version in freshet("image", "ls", "--data", site.data).stdout
+    assert re.search(r"lab/stable +serial 1 +" + site.version,
+                     freshet("channel", "show", "--data", site.data).stdout)
+
+
+def test_verify_names_what_is_wrong(own_site):
+    s = own_site
+    flip, cut, gone, swapped = s.stored()[:4]
+    with open(s.object(flip), "r+b") as f:
+        f.seek(100)
+        b = f.read(1)
+        f.seek(100)
+        f.write(bytes([b[0] ^ 1]))
+    os.truncate(s.object(cut), 1000)
+    os.unlink(s.object(gone))
+    with open(s.object(swapped), "wb") as f:
+        f.write(open(s.object(s.stored()[5]), "rb").read())
+    err = freshet("image", "verify", "--data", s.data, s.version, ok=1).stderr
+    for d in (flip, cut, gone, swapped):
+        assert d in err
+    assert s.stored()[6] not in err and "4 bad objects" in err
+    # What the message advises: remove them, build again.
+    for d in (flip, cut, swapped):
+        os.unlink(s.object(d))
+    freshet("image", "build", "--data", s.data, "--name", "test", s.disk)
+    freshet("image", "verify", "--data", s.data, s.version)
+
+
+def test_verify_refuses_a_manifest(own_site, tmp_path):
+    s = own_site
+    m = s.manifest()
+    bad = m[:-1] + bytes([m[-1] ^ 1])
+    other = digest(bad)
+    with open(s.path("manifests", other), "wb") as f:
+        f.write(bad)
+    assert "bad signature" in freshet("image", "verify", "--data", s.data, other, ok=1).stderr
+    with open(s.path("manifests", s.version), "wb") as f:
+        f.write(bad)
+    assert "its digest is not its name" in freshet("image", "verify", "--data", s.data, s.version, ok=1).stderr
+    freshet("key", "new", tmp_path / "other")
+    assert freshet("image", "verify", "--data", s.data, "--key", tmp_path / "other/site.key", "lab/stable", ok=1).stderr
+
+
+def test_bad_page(own_site):
+    s = own_site
+    m = s.manifest()
+    page = m[192:224].hex()
+    os.truncate(s.object(page), 20)
+    err = freshet("image", "verify", "--data", s.data, s.version, ok=1).stderr
+    assert page in err and "table page 0" in err
+
+
+def test_second_version_shares_chunks(own_site, tmp_path):
+    s = own_site
+    with open(s.disk, "r+b") as f:
+        f.seek(5 * 1024 * 1024)
+        f.write(b"new version" * 1000)
+    out = tmp_path / "two.json"
+    freshet("image", "build", "--data", s.data, "--name", "test", "--channel", "lab/stable", "--parent", s.version,
+            "--json", out, s.disk)
+    two = json.loads(out.read_text())
+    assert two["new_objects"] == 2 and two["serial"] == 2  # one chunk, one page
+    m = s.manifest(two["version"])
+    assert m[64:96].hex() == s.version
+    freshet("image", "verify", "--data", s.data, s.version)
+    freshet("image", "verify", "--data", s.data, two["version"])
+    freshet("channel", "set", "--data", s.data, "lab/stable", s.version)  # rollback; the serial grows
+    assert re.search(r"serial 3 +" + s.version, freshet("channel", "show", "--data", s.data).stdout)
+
+
+def test_channel_tampered(own_site):
+    s = own_site
+    path = s.path("channels/lab/stable")
+    text = open(path, encoding="ascii").read()
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text.replace("serial 1", "serial 9"))
+    assert "bad signature" in freshet("channel", "show", "--data", s.data, ok=1).stderr
+    freshet("channel", "set", "--data", s.data, "lab/stable", s.version, ok=1)
+    assert "serial 9" in open(path, encoding="ascii").read()
+
+
+def test_chunk_sizes_and_threads_agree(tmp_path):
+    s = make_site(tmp_path, mib=20)
+    for size, threads in (("64K", 1), ("1M", 3)):
+        out = tmp_path / "x.json"
+        freshet("image", "build", "--data", s.data, "--name", "test", "--chunk", size, "--threads", threads, "--level",
+                1, "--json", out, s.disk)
+        v = json.loads(out.read_text())["version"]
+        freshet("image", "export", "--data", s.data, v, tmp_path / "out.raw")
+        assert open(tmp_path / "out.raw", "rb").read() == open(s.disk, "rb").read()
+
+
+def test_many_pages(tmp_path):
+    """More than one table page, most of it holes: 64 KiB chunks, 2048 digests a page."""
+    freshet("key", "new", tmp_path / "site")
+    with open(tmp_path / "big.raw", "wb") as f:
+        f.truncate(300 << 20)
+        f.seek(140 << 20)
+        f.write(b"middle" * 50000)
+        f.seek((300 << 20) - 512)
+        f.write(b"e" * 512)
+    out = tmp_path / "b.json"
+    freshet("image", "build", "--data", tmp_path / "site", "--name", "big", "--chunk", "64K", "--json", out,
+            tmp_path / "big.raw")
+    info = json.loads(out.read_text())
+    m = open(tmp_path / "site/manifests" / info["version"], "rb").read()
+    assert struct.unpack_from("<I", m, 36)[0] == 3
+    assert info["chunks"] == 4800 and info["chunks"] - info["zero_chunks"] == 6
+    freshet("image", "export", "--data", tmp_path / "site", info["version"], tmp_path / "out.raw")
+    assert subprocess.run(["cmp", tmp_path / "big.raw", tmp_path / "out.raw"], check=False).returncode == 0
+
+
+def test_killed_build_leaves_a_valid_store(own_site, tmp_path):
+    """SIGKILL at moments all over a build; what is published stays good, and the build can be done again."""
+    s = own_site
+    make_disk(tmp_path / "next.raw", mib=30, seed=7)
+    args = [FRESHET, "image", "build", "--data", s.data, "--name", "test", "--channel", "lab/stable", "--level", "9",
+            "--threads", "1", str(tmp_path / "next.raw")]
+    t = time.time()
+    subprocess.run(args, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    whole = time.time() - t
+    before = set(os.listdir(s.path("manifests")))
+    for i in range(8):
+        make_disk(tmp_path / "next.raw", mib=30, seed=100 + i)
+        p = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(whole * i / 7)
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+        versions = os.listdir(s.path("manifests"))
+        for v in versions:
+            freshet("image", "verify", "--data", s.data, "--quiet", v)
+        for d, _, files in os.walk(s.path("objects")):
+            for f in files:
+                assert digest(plain(open(os.path.join(d, f), "rb").read())) == f
+        freshet("image", "verify", "--data", s.data, "--quiet", "lab/stable")
+    assert before <= set(os.listdir(s.path("manifests")))
+    freshet(*args[1:])
+    assert not os.listdir(s.path("tmp"))
+    freshet("image", "verify", "--data", s.data, "lab/stable")
+
+
+def test_killed_in_the_middle_for_sure(own_site, tmp_path):
+    """Stopped while objects lie in tmp/: nothing of it has a name, and the next writer sweeps."""
+    s = own_site
+    noise = os.urandom(1 << 20)
+    with open(tmp_path / "slow.raw", "wb") as f:
+        for _ in range(96):
+            f.write(os.urandom(4096) + noise[4096:])
+    before = sorted(os.listdir(s.path("manifests")))
+    p = subprocess.Popen([FRESHET, "image", "build", "--data", s.data, "--name", "slow", "--level", "9", "--threads",
+                          "1", str(tmp_path / "slow.raw")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.time() + 30
+    while not os.listdir(s.path("tmp")) and time.time() < end:
+        time.sleep(0.01)
+    assert p.poll() is None
+    p.kill()
+    p.wait()
+    assert os.listdir(s.path("tmp"))
+    assert sorted(os.listdir(s.path("manifests"))) == before
+    freshet("site", "set", "--data", s.data, "fill", "on")
+    assert not os.listdir(s.path("tmp"))
+    freshet("image", "verify", "--data", s.data, "lab/stable")
+
+
+def test_one_writer_at_a_time(own_site):
+    s = own_site
+    with open(s.path(".lock"), "w", encoding="ascii") as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        p = subprocess.Popen([FRESHET, "site", "set", "--data", s.data, "fill", "off"])
+        time.sleep(0.3)
+        assert p.poll() is None
+        fcntl.flock(f, fcntl.LOCK_UN)
+        assert p.wait(20) == 0
+
+
+def test_wrong_use(site, tmp_path):
+    for args in (["image", "build"], ["image", "frob"], ["frob"], [], ["key", "new"], ["image"],
+                 ["image", "build", "--data", site.data, "--name", "UPPER", site.disk],
+                 ["image", "build", "--data", site.data, "--name", "x", "--chunk", "100K", site.disk],
+                 ["image", "build", "--data", site.data, "--name", "x", "--level", "11", site.disk],
+                 ["image", "build", "--data", site.data, "--name", "x", "--channel", "../x", site.disk],
+                 ["image", "build", "--data", site.data, "--name", "x", "--frob", site.disk],
+                 ["channel", "set", "--data", site.data, "a//b", site.version],
+                 ["site", "set", "--data", site.data, "--uuid", "12", "fill", "on"],
+                 ["boot", "build", "--data", site.data]):
+        p = freshet(*args, ok=2)
+        assert p.stderr and not p.stdout
+    (tmp_path / "odd.raw").write_bytes(b"x" * 1000)
+    (tmp_path / "empty.raw").write_bytes(b"")
+    for disk, word in (("odd.raw", "raw disk"), ("empty.raw", "raw disk"), ("none.raw", "No such file")):
+        p = freshet("image", "build", "--data", site.data, "--name", "x", tmp_path / disk, ok=1)
+        assert word in p.stderr
+    assert "freshet image ls" in freshet("image", "verify", "--data", site.data, "0" * 64, ok=1).stderr
+    assert "freshet key new" in freshet("image", "build", "--data", tmp_path / "nokey", "--name", "x", site.disk,
+                                        ok=1).stderr
+    for args in (["--help"], ["image", "--help"], ["image", "build", "--help"], ["boot", "build", "--help"]):
+        assert freshet(*args).stdout
+
+
+def test_site_settings(own_site):
+    s = own_site
+    one = "AAAAAAAA-0000-0000-0000-000000000001"
+    with open(s.path("site.conf"), "w", encoding="ascii") as f:
+        f.write("# ours\npolicy boot\n\n# the odd one\nmachine %s\nfill off # not a value\n" % one.lower())
+    assert "line 6" in freshet("site", "show", "--data", s.data, ok=1).stderr
+    with open(s.path("site.conf"), "w", encoding="ascii") as f:
+        f.write("# ours\npolicy boot\n\n# the odd one\nmachine %s\nfill off\n" % one.lower())
+    freshet("site", "set", "--data", s.data, "policy", "push")
+    freshet("site", "set", "--data", s.data, "claim", "serial:ABC123")
+    freshet("site", "set", "--data", s.data, "--uuid", one, "fill_limit", "1000")
+    freshet("site", "set", "--data", s.data, "--uuid", one[:-1] + "2", "channel", "lab/beta")
+    text = freshet("site", "show", "--data", s.data).stdout
+    assert text.count("policy") == 1 and "policy push" in text and "# the odd one" in text
+    assert re.search(r"machine \S+01\nfill off\nfill_limit 1000\n\nmachine \S+02\nchannel lab/beta\n$", text)
+    for key, value in (("policy", "sometimes"), ("frob", "1"), ("fill", "maybe"), ("fill_limit", "1x"),
+                       ("fill_limit", "5000000000"), ("claim", "serial:"), ("channel", "../x")):
+        freshet("site", "set", "--data", s.data, key, value, ok=1)
+    assert freshet("site", "show", "--data", s.data).stdout == text
+
+
+def test_boot_build(own_site, tmp_path):
+    s = own_site
+    efi = make_efi(tmp_path / "in.efi")
+    args = ["boot", "build", "--data", s.data, "--efi", efi, "--server", "http://192.0.2.1:8080/", "--option",
+            "verbose=1", "--option", "wait=5"]
+    out = freshet(*args).stdout
+    esp = re.search("esp +([0-9a-f]{64})", out).group(1)
+    got, given = open(s.path("netboot/freshet.efi"), "rb").read(), open(efi, "rb").read()
+    pub = bytes.fromhex(open(s.path("site.pub"), encoding="ascii").read().strip())
+    assert got[:0x400] == given[:0x400] and got[0x1400:] == given[0x1400:]
+    assert got[0x400:0x1400] == (b"FRSHKEY1" + struct.pack("<II", 1, 0) + pub).ljust(4096, b"\0")
+    assert open(s.path("netboot/freshet.conf"), encoding="ascii").read() == \
+        "server 192.0.2.1:8080\nverbose 1\nwait 5\n"
+    script = open(s.path("netboot/boot.ipxe"), encoding="ascii").read()
+    assert script.startswith("#!ipxe\n") and "http://192.0.2.1:8080/freshet.efi" in script
+    assert "verbose=1 wait=5" in script and "@SERVER@" not in script.split("iseq", 1)[-1]
+    img = s.path("netboot/esp.img")
+    assert os.path.getsize(img) == 64 << 20
+    for inside, name in (("EFI/BOOT/BOOTX64.EFI", "freshet.efi"), ("EFI/BOOT/freshet.conf", "freshet.conf"),
+                         ("EFI/freshet/freshet.conf", "freshet.conf")):
+        data = subprocess.run(["mtype", "-i", img, "::/" + inside], check=True, stdout=subprocess.PIPE).stdout
+        assert data == open(s.path("netboot", name), "rb").read()
+    subprocess.run(["/usr/sbin/fsck.vfat", "-n", img], check=True, stdout=subprocess.DEVNULL)
+    assert open(img, "rb").read(90)[82:90] == b"FAT32   "
+    freshet("image", "verify", "--data", s.data, esp)
+    freshet("image", "export", "--data", s.data, esp, tmp_path / "esp.raw")
+    assert open(tmp_path / "esp.raw", "rb").read() == open(img, "rb").read()
+    # The same call, later, makes the same bytes and keeps the version.
+    before = {f: open(s.path("netboot", f), "rb").read() for f in os.listdir(s.path("netboot"))}
+    time.sleep(2.1)
+    freshet(*args)
+    assert before == {f: open(s.path("netboot", f), "rb").read() for f in os.listdir(s.path("netboot"))}
+    # Another option makes another ESP.
+    freshet(*args, "--option", "ip=dhcp")
+    assert open(s.path("netboot/esp"), encoding="ascii").read().strip() != esp
+
+
+def test_boot_build_refuses(own_site, tmp_path):
+    s = own_site
+    for name, data in (("text", b"hello"), ("mz", b"MZ" + b"\0" * 58 + b"\xff\xff\xff\xff"),
+                       ("nokey", open(make_efi(tmp_path / "x.efi"), "rb").read().replace(b".sitekey", b".nothere")),
+                       ("cut", open(tmp_path / "x.efi", "rb").read()[:0x500])):
+        (tmp_path / name).write_bytes(data)
+        p = freshet("boot", "build", "--data", s.data, "--efi", tmp_path / name, "--server", "192.0.2.1:80", ok=1)
+        assert ".sitekey" in p.stderr
+    assert not os.path.exists(s.path("netboot/freshet.efi"))
+    freshet("boot", "build", "--data", s.data, "--efi", tmp_path / "x.efi", "--server", "http://a b/", ok=2)
