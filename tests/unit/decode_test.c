@@ -613,7 +613,8 @@ static void both_ways(const u8 *b, size_t n, struct native *in, u32 at, bool wri
 	cpu.gpr[4] = native_state.gpr[4] = 0;
 	care = FLAGS & ~undefined_flags(i.op);
 	if (memcmp(cpu.gpr, native_state.gpr, sizeof(cpu.gpr)) || memcmp(dev, mem_a, PAGE_BYTES) ||
-	    memcmp(other, mem_b, PAGE_BYTES) || (cpu.rflags & care) != (native_state.rflags & care) ||
+	    memcmp(other, mem_b, PAGE_BYTES) ||
+	    ((cpu.rflags ^ native_state.rflags) & care) ||
 	    cpu.rip != 0x1000 + n || cpu.rflags & 0x10000) {
 		for (int k = 0; k < 16; k++)
 			print_message("gpr %d in %lx native %lx ours %lx\n", k, in->gpr[k],
@@ -676,7 +677,8 @@ static void executes_as_the_processor(void **state)
 				if (i.reg == 7) /* an address and an offset at once */
 					continue;
 				in.gpr[i.reg] = (u64)bit;
-				at += (u32)(i.mem_bytes * ((bit - (bit < 0 ? unit - 1 : 0)) / unit));
+				bit -= bit < 0 ? unit - 1 : 0; /* divide towards -infinity */
+				at += (u32)(i.mem_bytes * (bit / unit));
 			}
 			memcpy(mem_a + at, v, sizeof(v));
 			both_ways(b, i.length, &in, at, i.mem_write);

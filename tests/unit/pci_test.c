@@ -35,6 +35,7 @@ struct function {
 };
 
 static struct function functions[FUNCTIONS];
+static u64 mapped; /* the last address asked for */
 static u32 hw_cf8, port_log[8], port_logged;
 static struct handoff handoff;
 
@@ -96,6 +97,7 @@ void pci_hw_cfg_write(u16 bdf, u32 off, u32 size, u32 v)
 /* Only what a function decodes at this moment can be mapped with sense. */
 void *pci_hw_map(u64 pa, u64 bytes)
 {
+	mapped = pa;
 	for (u32 n = 0; n < FUNCTIONS; n++) {
 		struct function *f = &functions[n];
 
@@ -288,7 +290,8 @@ static int setup(void **state)
 	handoff.region_pa = REGION;
 	handoff.region_bytes = 64 * MIB;
 	handoff.ram_count = 1;
-	handoff.ram[0].bytes = RAM_BYTES;
+	handoff.ram[0].base = MIB;
+	handoff.ram[0].bytes = RAM_BYTES - MIB;
 
 	/* As in QEMU: MSI-X in BAR0, a root complex endpoint */
 	f = function(NVME, 0x0018, 0x1b36, 0x0010);
@@ -437,6 +440,9 @@ static void other_functions_pass(void **state)
 	assert_int_equal(port_logged, n + 4);
 	assert_int_equal(port_log[(n + 1) % 8], 0xcf9);
 	assert_int_equal(port(0xcf8, 4, false, 0), 0x00001000);
+	port(0xcf8, 4, true, 0x8000f800);
+	port(0xcf7, 4, true, 0x80001000);
+	assert_int_equal(port(0xcfc, 4, false, 0), 0x29188086);
 }
 
 static void msix_rings_the_doorbell(void **state)
@@ -485,18 +491,21 @@ static void msi_rings_the_doorbell(void **state)
 
 static void dma_memory_is_aligned(void **state)
 {
+	static u8 *kept[10]; /* there is no free */
+	u32 n = 0;
 	u64 dma;
 
 	(void)state;
 	for (size_t align = 1; align <= 65536; align *= 4) {
 		u8 *p = nic->ops->dma_alloc(nic, 100, align, &dma);
 
+		kept[n++] = p;
 		assert_non_null(p);
 		assert_true(IS_ALIGNED(dma, align));
 		assert_true(dma == (uintptr_t)p);
 		for (u32 i = 0; i < 100; i++)
 			assert_int_equal(p[i], 0);
-		assert_non_null(memset(p, 0xff, 100));
+		assert_non_null(memset(kept[n - 1], 0xff, 100));
 	}
 }
 
@@ -580,6 +589,12 @@ static void present_stands_in(void **state)
 	assert_int_equal(ioc(V, 8, 4), 0x01080202);
 	assert_int_equal(ioc(V, 0x18, 4), 0);
 	assert_int_equal(ioc(V, 0x30, 4), 0);
+	/* Out of the data port's window, on either side */
+	port(0xcf8, 4, true, 0x80001810);
+	port(0xcfe, 4, true, 0);
+	port(0xcfa, 4, true, 0);
+	assert_int_equal(port(0xcfe, 4, false, 0), ~0u);
+	assert_int_equal(ioc(V, 0x10, 4), 0x00004004);
 	ioc_w(V, 0x3c, 1, 11);
 	assert_int_equal(ioc(V, 0x3c, 2), 11);
 }
@@ -694,6 +709,7 @@ static void bar_moves(void **state)
 	assert_true(bar_when_quiet == BAR);
 	assert_true(real_bar(&functions[NVME], 0) == 0xd0008000);
 	assert_int_equal(get_le16(functions[NVME].cfg + 4), 0x407);
+	assert_true(mapped == 0xd0008000); /* the driver's window as well */
 	assert_null(region_at(BAR));
 	assert_int_equal(rd(0xd0008020, 4), 0x5520);
 	assert_int_equal(count(&mmios), n);
@@ -890,7 +906,8 @@ static void random_guest_stays_out(void **state)
 		r = region_at(base);
 		assert_non_null(r);
 		assert_true(r->base.v == base && r->bytes == 0x4000);
-		assert_true(base >= RAM_BYTES && (base >= REGION + 64 * MIB || base + 0x4000 <= REGION));
+		assert_true(base >= RAM_BYTES);
+		assert_true(base >= REGION + 64 * MIB || base + 0x4000 <= REGION);
 		assert_int_equal(get_le16(functions[NVME].cfg + 4), 0x407);
 		touch(base + (x & 0x3ff8), 8, x & 16, &base);
 	}
