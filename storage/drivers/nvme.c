@@ -128,6 +128,7 @@ struct nvme_drv {
 	u64 ready_ns; /* (c) CAP.TO */
 	u64 state_ns; /* when the state's wait ends */
 	u64 watch_ns; /* when to look for time-outs next */
+	u64 due_ns; /* no command's time-out is before this; 0: not known */
 	u32 resets; /* since a command last ended well */
 	u32 garbage; /* since the last reset */
 	struct nvme_drv_id id;
@@ -389,6 +390,8 @@ static void slot_send(struct nvme_drv *d, struct drv_slot *s)
 	s->generation++;
 	s->sqe.cid = (u16)((u32)(s - d->slots) | (u32)s->generation << 8);
 	s->when_ns = plat_time_ns() + d->opt.timeout_ns;
+	if (!d->due_ns)
+		d->due_ns = s->when_ns;
 	ring_push(&d->io, &s->sqe);
 }
 
@@ -1013,6 +1016,7 @@ static void send_abort(struct nvme_drv *d, struct drv_slot *s)
 	d->stats.aborts++;
 	s->aborting = true;
 	s->when_ns += d->opt.timeout_ns / 2;
+	d->due_ns = d->watch_ns;
 	d->state_ns = plat_time_ns() + ADMIN_TIMEOUT_NS;
 	admin_send(d, &e);
 }
@@ -1023,12 +1027,15 @@ static void watch(struct nvme_drv *d)
 	u64 now;
 	u32 csts, i;
 
-	if (!d->busy)
+	if (!d->busy) {
+		d->due_ns = 0;
 		return;
+	}
 	now = plat_time_ns();
 	if (now < d->watch_ns)
 		return;
 	d->watch_ns = now + WATCH_NS;
+	d->due_ns = 0;
 	csts = bus_read32(d->bus, NVME_CSTS);
 	if (csts == ~0u) {
 		die(d, "gone from the bus");
@@ -1045,14 +1052,20 @@ static void watch(struct nvme_drv *d)
 	for (i = 0; i < d->nslots; i++) {
 		struct drv_slot *s = &d->slots[i];
 
-		if (s->state != SLOT_SENT || now < s->when_ns)
+		if (s->state != SLOT_SENT)
 			continue;
+		if (now < s->when_ns) {
+			d->due_ns = d->due_ns ? MIN(d->due_ns, s->when_ns) : s->when_ns;
+			continue;
+		}
 		if (s->aborting) {
 			reset(d, "command timed out");
 			return;
 		}
-		if (d->admin_busy) /* another one's abort */
+		if (d->admin_busy) { /* another one's abort */
+			d->due_ns = d->watch_ns;
 			continue;
+		}
 		d->stats.timeouts++;
 		log_limited(LOG_WARN, "nvme: time-out bdf=%04x op=%02x lba=%llu", d->bus->bdf,
 			    s->sqe.opcode,
@@ -1150,7 +1163,8 @@ static int drv_memory(struct nvme_drv *d)
 	if (!d->id_page || !bus->ops->dma_alloc(bus, PAGE_BYTES, PAGE_BYTES, &d->zero_dma))
 		return err_trace(-ENOMEM);
 	for (i = 0; i < BOUNCES; i++) {
-		d->bounce[i] = bus->ops->dma_alloc(bus, BOUNCE_BYTES, PAGE_BYTES, &d->bounce_dma[i]);
+		d->bounce[i] = bus->ops->dma_alloc(bus, BOUNCE_BYTES, PAGE_BYTES,
+						   &d->bounce_dma[i]);
 		if (!d->bounce[i])
 			return err_trace(-ENOMEM);
 	}
@@ -1201,7 +1215,8 @@ int nvme_drv_create(struct bus_dev *bus, const struct nvme_drv_opts *opts, struc
 	if (cap == ~0ull || !cap)
 		return err_trace(-ENODEV);
 	if (FIELD_GET(NVME_CAP_MPSMIN, cap) || !(FIELD_GET(NVME_CAP_CSS, cap) & NVME_CAP_CSS_NVM)) {
-		log_err("nvme: unsupported bdf=%04x cap=%016llx", bus->bdf, (unsigned long long)cap);
+		log_err("nvme: unsupported bdf=%04x cap=%016llx", bus->bdf,
+			(unsigned long long)cap);
 		return err_trace(-ENODEV);
 	}
 	d = plat_alloc(sizeof(*d));
@@ -1269,6 +1284,8 @@ bool nvme_drv_work(struct nvme_drv *d)
 /**
  * nvme_drv_deadline_ns() - when poll() wants to be called although nothing happens
  *
+ * Far away while commands are merely out and will interrupt; near while one is
+ * to be sent again, while the controller is being reset, or without interrupts.
  * Return: plat_time_ns() value; 0 when only an interrupt or a submission can
  * bring work.
  */
@@ -1285,7 +1302,9 @@ u64 nvme_drv_deadline_ns(const struct nvme_drv *d)
 		return plat_time_ns() + NS_PER_MS;
 	if (!d->busy)
 		return 0;
-	when = d->has_irq ? MAX(d->watch_ns, plat_time_ns()) : plat_time_ns() + NS_PER_MS;
+	if (!d->has_irq)
+		return plat_time_ns() + NS_PER_MS;
+	when = d->due_ns ? d->due_ns : plat_time_ns() + WATCH_NS;
 	for (i = 0; i < d->nslots && d->again; i++) {
 		if (d->slots[i].state == SLOT_AGAIN)
 			when = MIN(when, d->slots[i].when_ns);

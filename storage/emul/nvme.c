@@ -143,7 +143,8 @@ static bool post_entry(struct nvme_emul *e, struct emul_cq *q, const struct emul
 		return false;
 	to = plat_phys_to_virt(pa);
 	__atomic_store_n(&to[0], (u64)c->result, __ATOMIC_RELAXED);
-	__atomic_store_n(&to[1], tail_word, __ATOMIC_RELEASE); /* with the guest's look at the phase */
+	/* Pairs with the guest's look at the phase. */
+	__atomic_store_n(&to[1], tail_word, __ATOMIC_RELEASE);
 	if (++q->tail == q->size) {
 		q->tail = 0;
 		q->phase = !q->phase;

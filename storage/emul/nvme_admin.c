@@ -192,7 +192,9 @@ static void identify_ns(const struct nvme_emul *e, struct nvme_id_ns *n)
 
 static void identify_desc(const struct nvme_emul *e, u8 *page)
 {
-	*(struct nvme_ns_desc *)page = (struct nvme_ns_desc){ .type = NVME_NIDT_NGUID, .bytes = 16 };
+	struct nvme_ns_desc d = { .type = NVME_NIDT_NGUID, .bytes = 16 };
+
+	memcpy(page, &d, sizeof(d));
 	nguid(e, page + sizeof(struct nvme_ns_desc));
 }
 

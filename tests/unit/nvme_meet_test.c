@@ -427,7 +427,8 @@ static void retryable_error(void **state)
 	run(&g);
 	run(&g);
 	assert_false(io.done);
-	assert_int_not_equal(nvme_drv_deadline_ns(g.drv), 0);
+	assert_in_range(nvme_drv_deadline_ns(g.drv), plat_host_now_ns + 1,
+			plat_host_now_ns + NS_PER_SEC);
 	run_for(&g, NS_PER_SEC);
 	assert_true(io.done);
 	assert_int_equal(io.err, 0);
@@ -461,6 +462,7 @@ static void timeout_and_reset(void **state)
 		io_seg(&io[i], g.buf + i * 4096, 4096);
 		blk_submit(g.blk, &io[i].r);
 	}
+	assert_int_equal(nvme_drv_deadline_ns(g.drv), plat_host_now_ns + 10 * NS_PER_SEC);
 	run_for(&g, 11 * NS_PER_SEC);
 	assert_int_equal(nvme_drv_stats(g.drv)->aborts, 1);
 	assert_false(io[0].done);
@@ -492,12 +494,44 @@ static void fatal_status(void **state)
 	g.bar.fatal = true;
 	run_for(&g, NS_PER_SEC);
 	assert_int_equal(nvme_drv_stats(g.drv)->resets, 1);
+	assert_true(nvme_drv_deadline_ns(g.drv) <= plat_host_now_ns + NS_PER_MS);
 	assert_false(io.done); /* RDY stays while the disk below holds the request */
 	g.disk.hold = false;
 	run_for(&g, NS_PER_SEC);
 	assert_true(io.done);
 	assert_int_equal(io.err, 0);
 	assert_memory_equal(g.disk.data, g.buf, 4096);
+	rig_fini(&g);
+}
+
+/* The deadlines alone, without any other call, lead from a lost command to its end. */
+static void deadlines_suffice(void **state)
+{
+	struct rig g;
+	struct io io;
+	u32 calls;
+
+	(void)state;
+	rig_init(&g, 512);
+	rig_start(&g, NULL);
+	io_init(&io, BLK_WRITE, 0, 8);
+	io_seg(&io, g.buf, 4096);
+	g.bar.deaf = true;
+	blk_submit(g.blk, &io.r);
+	g.bar.deaf = false;
+	for (calls = 0; calls < 2000 && !io.done; calls++) {
+		u64 when = nvme_drv_deadline_ns(g.drv);
+
+		assert_int_not_equal(when, 0);
+		plat_host_now_ns = MAX(when, plat_host_now_ns);
+		fake_bar_run(&g.bar);
+		if (!io.done)
+			blk_poll(g.blk);
+	}
+	assert_true(io.done);
+	assert_int_equal(io.err, 0);
+	assert_true(calls < 200);
+	assert_int_equal(nvme_drv_deadline_ns(g.drv), 0);
 	rig_fini(&g);
 }
 
@@ -668,6 +702,7 @@ int main(void)
 		cmocka_unit_test(retryable_error),
 		cmocka_unit_test(timeout_and_reset),
 		cmocka_unit_test(fatal_status),
+		cmocka_unit_test(deadlines_suffice),
 		cmocka_unit_test(for_ever_deaf),
 		cmocka_unit_test(unplugged),
 		cmocka_unit_test(never_ready),
