@@ -334,13 +334,11 @@ static void hw_irq_start(struct e1000e *e)
 	wr(e, E1000_IMS, e->irq_causes);
 }
 
-static int hw_init(struct e1000e *e)
+/* After a reset: everything but interrupts. */
+static int hw_start(struct e1000e *e)
 {
 	u32 ctrl;
-	int err = hw_reset(e);
 
-	if (err)
-		return err;
 	if (!mac_ok(e->dev.mac))
 		mac_read(e, e->dev.mac);
 	if (!mac_ok(e->dev.mac))
@@ -546,8 +544,7 @@ static void tx_watchdog(struct e1000e *e, u64 now)
 		log_limited(LOG_ERR, "e1000e: no answer after reset");
 	while (e->tx_clean != e->tx_next)
 		tx_finish(e);
-	if (hw_init(e))
-		log_limited(LOG_ERR, "e1000e: reset failed");
+	hw_start(e);
 	hw_irq_start(e);
 }
 
@@ -620,7 +617,9 @@ int e1000e_create(struct bus_dev *bus, struct netif_dev **out)
 	err = -ENOMEM;
 	if (!e->rx || !e->tx || !e->rx_buf)
 		goto fail;
-	err = hw_init(e);
+	err = hw_reset(e);
+	if (!err)
+		err = hw_start(e);
 	if (err)
 		goto fail;
 	e->irq = bus->ops->irq_enable(bus, 1) == 0;
