@@ -8,3 +8,8 @@ freshet-src += images/main.c images/cli.c images/key.c images/image.c images/bui
 	images/digestset.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
 	$(images-data) $(images-format) $(images-base)
 freshet-libs := -lcrypto -lz -lpthread
+
+unit += images
+unit_images-src := tests/unit/images_test.c images/cli.c images/digestset.c images/pe.c \
+	$(images-data) $(images-format) $(images-base)
+unit_images-libs := -lcrypto -lz

@@ -6,3 +6,14 @@ server-data := server/data/channels.c server/data/datadir.c server/data/siteconf
 freshetd-src += server/main.c server/httpd.c server/request.c server/reply.c server/routes.c \
 	server/ticket.c server/fault.c server/fleet.c $(server-data) $(server-format) $(server-base)
 freshetd-libs := -levent_core -lsqlite3 -lcrypto -lz -lpthread
+
+unit += server_request server_data
+unit_server_request-src := tests/unit/server_request_test.c server/request.c server/fault.c \
+	$(server-base)
+unit_server_request-libs := -lcrypto
+unit_server_data-src := tests/unit/server_data_test.c server/fleet.c $(server-data) \
+	$(server-format) $(server-base)
+unit_server_data-libs := -lsqlite3 -lcrypto -lz
+
+fuzz += server_request
+fuzz_server_request-src := tests/fuzz/server_request_fuzz.c server/request.c

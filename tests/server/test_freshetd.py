@@ -204,7 +204,7 @@ def test_slow_reader(site, server):
     want = (site.stored() * 400)[:4000]
     data = b"".join(request("/v1/chunk/" + d) for d in want)
     with server.connect(60) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         s.setblocking(False)
         sent = 0
         end = time.time() + 1.5

@@ -1,0 +1,237 @@
+/* server/data: names and paths, settings, files written whole, channels, the fleet's list. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/plat_host.h"
+#include "server/data/channels.h"
+#include "server/data/datadir.h"
+#include "server/data/siteconf.h"
+#include "server/fleet.h"
+
+#define UUID "01234567-89ab-cdef-0123-456789abcdef"
+#define UUID2 "01234567-89ab-cdef-0123-456789abcdee"
+
+static char folder[] = "/tmp/freshet-unit-XXXXXX";
+
+static int make_folder(void **state)
+{
+	(void)state;
+	plat_host_quiet = true;
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int drop_folder(void **state)
+{
+	char command[64];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	return system(command);
+}
+
+static void names(void **state)
+{
+	char hex[DIGEST_HEX + 2];
+
+	(void)state;
+	memset(hex, 'a', sizeof(hex));
+	assert_true(digest_hex_ok(hex, DIGEST_HEX));
+	assert_false(digest_hex_ok(hex, DIGEST_HEX - 1));
+	assert_false(digest_hex_ok(hex, DIGEST_HEX + 1));
+	for (int c = 0; c < 256; c++) {
+		hex[17] = (char)c;
+		assert_int_equal(digest_hex_ok(hex, DIGEST_HEX),
+				 c && strchr("0123456789abcdef", c) != NULL);
+	}
+	assert_true(uuid_ok(UUID));
+	assert_false(uuid_ok(""));
+	assert_false(uuid_ok(UUID "0"));
+	assert_false(uuid_ok("01234567-89ab-cdef-0123-456789abcdeF"));
+	assert_false(uuid_ok("01234567089ab-cdef-0123-456789abcdef"));
+	assert_false(uuid_ok("../../../../../../../../etc/passwd00"));
+}
+
+static void settings(void **state)
+{
+	const char *text = "# c\npolicy push\n  claim   serial:A_1 \n\nmachine " UUID
+			   "\npolicy boot\nfill_limit 4294967295\nmachine " UUID2 "\nfill off\n";
+	struct ticket t = { .fill = true };
+	int line;
+
+	(void)state;
+	assert_int_equal(siteconf_apply(text, NULL, &t, &line), 0);
+	assert_int_equal(t.policy, TICKET_POLICY_PUSH);
+	assert_int_equal(t.claim, TICKET_CLAIM_SERIAL);
+	assert_string_equal(t.claim_serial, "A_1");
+	assert_int_equal(t.fill_limit_kib, 0);
+	assert_int_equal(siteconf_apply(text, UUID, &t, &line), 0);
+	assert_int_equal(t.policy, TICKET_POLICY_BOOT);
+	assert_int_equal(t.fill_limit_kib, 4294967295u);
+	assert_true(t.fill);
+	assert_int_equal(siteconf_apply(text, UUID2, &t, &line), 0);
+	assert_false(t.fill);
+	/* A bad line in another machine's section is found all the same. */
+	assert_int_equal(siteconf_apply("policy boot\nmachine " UUID2 "\nfrob 1", UUID, &t, &line),
+			 -ENOENT);
+	assert_int_equal(line, 3);
+	assert_int_equal(siteconf_apply("machine x\n", UUID, &t, &line), -EINVAL);
+	assert_int_equal(siteconf_apply("fill_limit 4294967296", UUID, &t, &line), -ERANGE);
+}
+
+static void edit(const char *text, const char *uuid, const char *key, const char *value,
+		 const char *want)
+{
+	char out[512];
+	size_t n = strlen(want);
+
+	assert_int_equal(siteconf_edit(text, uuid, key, value, out, sizeof(out)), 0);
+	assert_string_equal(out, want);
+	assert_int_equal(siteconf_edit(text, uuid, key, value, out, n + 1), 0);
+	for (size_t room = 0; room <= n; room++)
+		assert_int_equal(siteconf_edit(text, uuid, key, value, out, room), -ENOSPC);
+}
+
+static void edits(void **state)
+{
+	char out[64];
+
+	(void)state;
+	edit("", NULL, "fill", "on", "fill on\n");
+	edit("fill on\n", NULL, "fill", "off", "fill off\n");
+	edit("fill on", NULL, "policy", "boot", "fill on\npolicy boot\n");
+	edit("", UUID, "fill", "on", "machine " UUID "\nfill on\n");
+	edit("# c\n\nfill on\nfill off\n", NULL, "fill", "on", "# c\n\nfill on\n");
+	edit("policy boot\n\nmachine " UUID "\nfill on\n", NULL, "fill", "off",
+	     "policy boot\nfill off\n\nmachine " UUID "\nfill on\n");
+	edit("policy boot\n\nmachine " UUID "\nfill on\n", UUID, "fill", "off",
+	     "policy boot\n\nmachine " UUID "\nfill off\n");
+	edit("machine " UUID "\nfill on\n", UUID2, "fill", "off",
+	     "machine " UUID "\nfill on\n\nmachine " UUID2 "\nfill off\n");
+	edit("machine " UUID "\nfill on\n\nmachine " UUID2 "\n", UUID, "policy", "push",
+	     "machine " UUID "\nfill on\npolicy push\n\nmachine " UUID2 "\n");
+	assert_int_equal(siteconf_edit("", NULL, "frob", "1", out, sizeof(out)), -ENOENT);
+	assert_int_equal(siteconf_edit("", NULL, "fill", "1", out, sizeof(out)), -EINVAL);
+}
+
+static void files(void **state)
+{
+	struct datadir d;
+	size_t bytes;
+	u8 *data;
+
+	(void)state;
+	assert_int_equal(datadir_open(&d, "/nonexistent/x", false), -ENOENT);
+	assert_int_equal(datadir_open(&d, folder, true), 0);
+	assert_int_equal(datadir_lock(&d), 0);
+	assert_int_equal(datadir_read(&d, "site.conf", 100, &data, &bytes), -ENOENT);
+	assert_int_equal(datadir_write(&d, "channels/a/b", "hello", 5, 0644), 0);
+	assert_int_equal(datadir_read(&d, "channels/a/b", 5, &data, &bytes), 0);
+	assert_int_equal(bytes, 5);
+	assert_string_equal((char *)data, "hello");
+	free(data);
+	assert_int_equal(datadir_read(&d, "channels/a/b", 4, &data, &bytes), -EFBIG);
+	assert_int_equal(datadir_read(&d, "channels/a", 100, &data, &bytes), -EINVAL);
+	/* Nothing half-done stays, and what was left by another is swept. */
+	assert_int_equal(datadir_write(&d, "channels/a", "x", 1, 0644), -EISDIR);
+	assert_int_equal(faccessat(d.fd, "tmp/left", F_OK, 0), -1);
+	close(openat(d.fd, "tmp/left", O_CREAT | O_WRONLY, 0600));
+	datadir_close(&d);
+	assert_int_equal(datadir_open(&d, folder, false), 0);
+	assert_int_equal(datadir_lock(&d), 0);
+	assert_int_equal(faccessat(d.fd, "tmp/left", F_OK, 0), -1);
+	datadir_close(&d);
+}
+
+static void channels(void **state)
+{
+	u8 version[SHA256_BYTES] = { 1, 2, 3 }, pub[P256_PUB_BYTES], other_pub[P256_PUB_BYTES];
+	struct crypto_key *key, *other;
+	struct channel ch;
+	struct datadir d;
+	size_t bytes;
+	u8 *file;
+
+	(void)state;
+	assert_int_equal(key_generate(&key), 0);
+	assert_int_equal(key_generate(&other), 0);
+	key_public(key, pub);
+	key_public(other, other_pub);
+	assert_int_equal(datadir_open(&d, folder, true), 0);
+	assert_int_equal(channel_read(&d, "lab/x", pub, &ch), -ENOENT);
+	for (u64 serial = 1; serial <= 3; serial++) {
+		assert_int_equal(channel_point(&d, key, "lab/x", version, &ch), 0);
+		assert_int_equal(ch.serial, serial);
+		assert_int_equal(channel_read(&d, "lab/x", pub, &ch), 0);
+		assert_int_equal(ch.serial, serial);
+		assert_memory_equal(ch.version, version, sizeof(version));
+	}
+	assert_int_equal(channel_read(&d, "lab/x", other_pub, &ch), -EKEYREJECTED);
+	assert_int_equal(channel_point(&d, other, "lab/x", version, &ch), -EKEYREJECTED);
+	/* A file under another channel's name, and every file with one bit changed. */
+	assert_int_equal(datadir_read(&d, "channels/lab/x", SIGTEXT_MAX, &file, &bytes), 0);
+	assert_int_equal(datadir_write(&d, "channels/lab/y", file, bytes, 0644), 0);
+	assert_int_equal(channel_read(&d, "lab/y", pub, &ch), -ESTALE);
+	for (size_t i = 0; i < bytes; i += 3) {
+		int fd = openat(d.fd, "channels/lab/x", O_WRONLY | O_TRUNC);
+
+		file[i] ^= 1;
+		assert_int_equal(fd_write_all(fd, file, bytes), 0);
+		close(fd);
+		assert_int_not_equal(channel_read(&d, "lab/x", pub, &ch), 0);
+		file[i] ^= 1;
+	}
+	free(file);
+	key_free(key);
+	key_free(other);
+	datadir_close(&d);
+}
+
+static void fleet(void **state)
+{
+	static const char *const bad[] = { "", "{", "1", "null", "{\"uuid\":null}",
+					   "{\"uuid\":\"" UUID "\",\"percent\":-1}" };
+	const struct fleet_boot b = { UUID, "52:54:00:12:34:56", "S'1\"", "192.0.2.7" };
+	const char *report = "{\"uuid\":\"" UUID2 "\",\"state\":\"ready\",\"percent\":100}";
+	char path[64], *json;
+	struct fleet *f;
+
+	(void)state;
+	assert_int_equal(fleet_open(&f, "/nonexistent/fleet.db"), -EIO);
+	snprintf(path, sizeof(path), "%s/fleet.db", folder);
+	assert_int_equal(fleet_open(&f, path), 0);
+	assert_int_equal(fleet_seen(f, &b), 0);
+	assert_int_equal(fleet_seen(f, &b), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(fleet_report(f, bad[i], strlen(bad[i]), "a"), -EINVAL);
+	assert_int_equal(fleet_report(f, "{\"uuid\":\"" UUID "\"}\0x", 49, "a"), -EINVAL);
+	assert_int_equal(fleet_report(f, report, strlen(report), "192.0.2.8"), 0);
+	fleet_close(f);
+	assert_int_equal(fleet_open(&f, path), 0);
+	assert_int_equal(fleet_list(f, &json), 0);
+	assert_non_null(strstr(json, "\"uuid\":\"" UUID "\",\"mac\":\"52:54:00:12:34:56\","
+				     "\"disk\":\"S'1\\\"\",\"address\":\"192.0.2.7\""));
+	assert_non_null(strstr(json, "\"boots\":2"));
+	assert_non_null(strstr(json, "\"state\":\"ready\""));
+	free(json);
+	fleet_close(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(names),    cmocka_unit_test(settings), cmocka_unit_test(edits),
+		cmocka_unit_test(files),    cmocka_unit_test(channels), cmocka_unit_test(fleet),
+	};
+
+	return cmocka_run_group_tests(tests, make_folder, drop_folder);
+}
