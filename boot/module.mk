@@ -1,7 +1,6 @@
 # boot/: the UEFI application with the VMM inside, and the netboot files.
 
-# LOADER_EXTRA: a stand-in for launch.c, to test the loader alone
-loader-src += $(wildcard boot/loader/*.c) boot/loader/embed.S base/fmt.c base/err.c $(LOADER_EXTRA)
+loader-src += $(wildcard boot/loader/*.c) boot/loader/embed.S base/fmt.c base/err.c
 
 # gnu11 and the EFI headers: wchar_t is CHAR16, calls are in the firmware's ABI.
 loader-flags = $(base-flags) -ffreestanding -fpic -fshort-wchar -mno-red-zone \
@@ -37,16 +36,19 @@ $(BUILD)/loader/%.o: %.S $(BUILD)/loader/vmm.elf
 	@echo "  AS(efi)  $<"
 	$(Q)gcc $(loader-flags) -DVMM_ELF='"$(BUILD)/loader/vmm.elf"' -MMD -MP -c $< -o $@
 
+loader-ld = ld -nostdlib -shared -Bsymbolic -znocombreloc -znoexecstack --no-undefined \
+	    --hash-style=sysv --build-id=none --no-warn-rwx-segments -T boot/loader/freshet.lds
+loader-pe = objcopy -D -S -j .text -j .reloc -j .data -j .vmm -j .sitekey -j .dynamic -j .rela \
+	    -j .dynsym -j .dynstr --output-target=efi-app-x86_64 --subsystem=10
+loader-crt := /usr/lib/crt0-efi-x86_64.o
+
 $(BUILD)/loader/freshet.so: $(loader-objs) boot/loader/freshet.lds
 	@echo "  LD       $@"
-	$(Q)ld -nostdlib -shared -Bsymbolic -znocombreloc -znoexecstack --no-undefined \
-		--hash-style=sysv --build-id=none --no-warn-rwx-segments -T boot/loader/freshet.lds -o $@ \
-		/usr/lib/crt0-efi-x86_64.o $(loader-objs) -L/usr/lib -lefi -lgnuefi
+	$(Q)$(loader-ld) -o $@ $(loader-crt) $(loader-objs) -L/usr/lib -lefi -lgnuefi
 
 $(BUILD)/freshet.efi: $(BUILD)/loader/freshet.so
 	@echo "  EFI      $@"
-	$(Q)objcopy -D -S -j .text -j .reloc -j .data -j .vmm -j .sitekey -j .dynamic -j .rela \
-		-j .dynsym -j .dynstr --output-target=efi-app-x86_64 --subsystem=10 $< $@
+	$(Q)$(loader-pe) $< $@
 
 # ---------------------------------------------------------------- tests
 
@@ -59,3 +61,34 @@ unit_loader_nics-src := tests/unit/loader_nics_test.c boot/loader/nics.c net/dri
 
 fuzz += loader_options
 fuzz_loader_options-src := tests/fuzz/loader_options_fuzz.c boot/loader/options.c $(base-host)
+
+# The loader with a stand-in for the VMM, and an OS that ends at once: what
+# tests/e2e/test_loader.py boots.
+loader-test-objs := $(filter-out %/launch.o %/map.o,$(loader-objs)) \
+		    $(BUILD)/loader/tests/fakes/fake_launch.o
+loader-test-objs := $(patsubst $(BUILD)/loader/%,$(BUILD)/loader-test/%,$(loader-test-objs))
+loader-test := $(addprefix $(BUILD)/test/,loader.efi efi_os.efi efi_os_back.efi)
+
+.PHONY: loader-test
+loader-test: $(loader-test)
+all: $(loader-test)
+
+$(BUILD)/loader-test/%.o: %.c $(BUILD)/flags | $(BUILD)/gen/boot/loader/version.h
+	@mkdir -p $(@D)
+	$(Q)gcc $(loader-flags) -include tests/fakes/fake_launch.h -MMD -MP -c $< -o $@
+$(BUILD)/loader-test/%_back.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)gcc $(loader-flags) -DCOMES_BACK -MMD -MP -c $< -o $@
+$(BUILD)/loader-test/%.o: %.S
+	@mkdir -p $(@D)
+	@: > $(@D)/nothing
+	$(Q)gcc $(loader-flags) -DVMM_ELF='"$(@D)/nothing"' -MMD -MP -c $< -o $@
+$(BUILD)/loader-test/loader.so: $(loader-test-objs) boot/loader/freshet.lds
+	$(Q)$(loader-ld) -o $@ $(loader-crt) $(loader-test-objs) -L/usr/lib -lefi -lgnuefi
+$(BUILD)/loader-test/efi_os.so $(BUILD)/loader-test/efi_os_back.so: \
+$(BUILD)/loader-test/%.so: $(BUILD)/loader-test/tests/guest/%.o
+	$(Q)$(loader-ld) -o $@ $(loader-crt) $< -L/usr/lib -lefi -lgnuefi
+$(BUILD)/test/%.efi: $(BUILD)/loader-test/%.so
+	@mkdir -p $(@D)
+	@echo "  EFI      $@"
+	$(Q)$(loader-pe) $< $@
