@@ -138,6 +138,24 @@ void cpu_tables_load(struct cpu *c)
 	wrmsr(MSR_GS_BASE, (u64)(uintptr_t)c);
 }
 
+/**
+ * cpu_host_cr4() - what the firmware may have switched on and the host does not want
+ *
+ * Shadow stacks and PCIDs would be in the way; the guest has its own CR4.
+ */
+void cpu_host_cr4(void)
+{
+	WRITE_CR(4, READ_CR(4) & ~(CR4_PCIDE | CR4_CET));
+}
+
+/** cpu_stack_check() - the lowest word of a stack is never reached; it was zero at first */
+void cpu_stack_check(const struct cpu *c)
+{
+	const u64 *lowest = (const u64 *)(uintptr_t)(c->stack_top - CPU_STACK_BYTES);
+
+	assert(!*lowest);
+}
+
 static void trap_nmi(struct cpu *c, struct trap_frame *f)
 {
 	if (panic_stops_cpu())

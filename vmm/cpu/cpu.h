@@ -63,6 +63,8 @@ extern u32 cpu_count; /* (c) */
 struct cpu *cpu_create(u32 index, u32 apic_id, void *stack_top);
 void cpu_tables_load(struct cpu *c);
 void cpu_idt_init(void);
+void cpu_host_cr4(void);
+void cpu_stack_check(const struct cpu *c);
 
 /* Open GIF with interrupts off so that a pending NMI or SMI is taken. */
 void cpu_window(void);

@@ -44,8 +44,10 @@ enum vcpu_control {
 #define CR4_PSE BIT64(4)
 #define CR4_PAE BIT64(5)
 #define CR4_LA57 BIT64(12)
+#define CR4_PCIDE BIT64(17)
 #define CR4_OSXSAVE BIT64(18)
 #define CR4_PKE BIT64(22)
+#define CR4_CET BIT64(23)
 #define EFER_SCE BIT64(0)
 #define EFER_LME BIT64(8)
 #define EFER_LMA BIT64(10)
@@ -125,8 +127,6 @@ struct vcpu_ops {
 	int (*init)(void);
 	/* This CPU: switch virtualization on, take over the live state. */
 	int (*cpu_init)(struct vcpu *v, const struct entry_state *e);
-	/* Leave the vendor's traces off this CPU again: cpu_init() failed later. */
-	void (*cpu_undo)(struct vcpu *v);
 	/* Run the guest; never returns. */
 	__attribute__((noreturn)) void (*run)(struct vcpu *v);
 	u64 (*get)(struct vcpu *v, enum vcpu_control what);

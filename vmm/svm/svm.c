@@ -424,8 +424,11 @@ static void inject_interrupt(struct vcpu *v, s32 vector)
 
 	if (vector < 0)
 		return;
-	/* INTR and HLT do not exit in the middle of a delivery. */
-	assert(!(b->event_inj & EVENT_VALID));
+	/*
+	 * INTR and HLT do not exit in the middle of a delivery; what may stand
+	 * here is the #DB of a single-stepped HLT, and the APIC cannot take
+	 * back the interrupt.
+	 */
 	b->event_inj = event(EVENT_INTR, (u8)vector);
 }
 
@@ -536,6 +539,7 @@ static __attribute__((noreturn)) void svm_run(struct vcpu *v)
 	struct cpu *c = vcpu_cpu(v);
 	struct vmcb *b = &s->vmcb;
 
+	cpu_host_cr4();
 	asm volatile("clgi");
 	asm volatile("vmsave %0" :: "a"(s->host_pa) : "memory");
 	__atomic_store_n(&v->launched, true, __ATOMIC_RELEASE);
@@ -563,6 +567,7 @@ static __attribute__((noreturn)) void svm_run(struct vcpu *v)
 		event_restore(b);
 		why = exit_handle(v);
 		apic_serve(v);
+		cpu_stack_check(c);
 		counters_exit(c, why, left);
 	}
 }
