@@ -110,7 +110,7 @@ size_t manifest_size(const struct manifest *m);
  */
 int manifest_build(const struct manifest *m, void *out, size_t room, u8 to_sign[SHA256_BYTES]);
 
-/** manifest_name_ok() - [a-z0-9._-]{1,63}, not starting with a dot; also for parts of channel names */
+/** manifest_name_ok() - [a-z0-9._-]{1,63}, no dot first; also a part of a channel name */
 bool manifest_name_ok(const char *s, size_t n);
 
 /** manifest_chunk_plain_bytes() - length of image chunk @i: chunk_bytes but for the last */

@@ -25,3 +25,11 @@ fuzz_ticket-src := tests/fuzz/ticket_fuzz.c $(format-host)
 fuzz_ticket-libs := -lcrypto -lz
 fuzz_gpt-src := tests/fuzz/gpt_fuzz.c $(format-host)
 fuzz_gpt-libs := -lcrypto -lz
+
+# The state machine of a boot (storage/core/deploy.h).
+deploy-src := $(addprefix storage/core/, deploy.c deploy_claim.c deploy_bg.c deploy_report.c)
+core-src += $(deploy-src)
+
+unit += deploy
+unit_deploy-src := tests/unit/deploy_test.c tests/unit/deploy_fake.c $(deploy-src) $(format-host)
+unit_deploy-libs := -lcrypto -lz

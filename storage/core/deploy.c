@@ -1,0 +1,950 @@
+/*
+ * deploy.c - the state machine of a boot
+ *
+ * See deploy.h for the states. What must hold:
+ *
+ *  - a disk that is not ours is not written before a ticket that verifies
+ *    allows it (deploy_claim.c decides in one place);
+ *  - a complete store is READY without waiting for anything but the disk,
+ *    unless an earlier boot noted that there is a newer version: then the
+ *    network gets UPDATE_WAIT_NS to bring it, and no failure can stop the boot;
+ *  - every failure is shown with a code and tried again for ever;
+ *  - a ticket is believed after signature, machine and serial were checked,
+ *    a manifest after digest and signature were.
+ */
+#include "storage/core/deploy_priv.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fmt.h"
+#include "base/log.h"
+#include "base/plat.h"
+
+#define RETRY_NS (10 * NS_PER_SEC)
+#define BACKOFF_FIRST_NS (500 * NS_PER_MS)
+#define TRIES_BEFORE_TROUBLE 4
+#define NETWORK_TROUBLE_NS (30 * NS_PER_SEC) /* no cable, no address: say so louder */
+#define UPDATE_WAIT_NS (8 * NS_PER_SEC)
+#define SAMPLES 64
+#define SAMPLE_BYTES 4096u
+
+static const enum deploy_state step_state[STEP_COUNT] = {
+	[STEP_PROBE_HEAD] = DEPLOY_DISK,  [STEP_PROBE_TAIL] = DEPLOY_DISK,
+	[STEP_PROBE_SAMPLES] = DEPLOY_DISK, [STEP_OPEN] = DEPLOY_DISK,
+	[STEP_NETWORK] = DEPLOY_NETWORK,  [STEP_TICKET] = DEPLOY_TICKET,
+	[STEP_MANIFEST] = DEPLOY_MANIFEST, [STEP_DECIDE] = DEPLOY_MANIFEST,
+	[STEP_MARK] = DEPLOY_CLAIM,	  [STEP_ESP] = DEPLOY_CLAIM,
+	[STEP_FORMAT] = DEPLOY_CLAIM,	  [STEP_TABLES] = DEPLOY_CLAIM,
+	[STEP_BIND] = DEPLOY_MANIFEST,	  [STEP_READY] = DEPLOY_READY,
+};
+
+/* ---------------------------------------------------------------- telling */
+
+/** deploy_say() - the line on the screen; what is the matter stays there until it is over */
+void deploy_say(struct deploy *d, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (d->state == DEPLOY_TROUBLE)
+		return;
+	va_start(ap, fmt);
+	fmt_vsnprintf(d->text, sizeof(d->text), fmt, ap);
+	va_end(ap);
+}
+
+static void set_state(struct deploy *d, enum deploy_state s)
+{
+	u64 now = plat_time_ns();
+
+	if (d->state == s)
+		return;
+	if (!d->state_ns[s])
+		d->state_ns[s] = now;
+	d->state = s;
+	log_info("deploy: state=%s code=%u ms=%llu", deploy_state_names[s], d->code,
+		 (unsigned long long)((now - d->born_ns) / NS_PER_MS));
+}
+
+/**
+ * deploy_go() - the present step is done
+ *
+ * Trouble is over when the step that met it is: while earlier ones are tried
+ * again on the way there, it stays on the screen.
+ */
+void deploy_go(struct deploy *d, enum deploy_step step)
+{
+	d->step = step;
+	d->step_since_ns = plat_time_ns();
+	d->tries = 0;
+	d->retry_at = 0;
+	if (d->code && step <= d->trouble_step)
+		return;
+	d->code = DEPLOY_OK;
+	d->percent = DEPLOY_PERCENT_UNKNOWN;
+	set_state(d, step == STEP_READY && d->attached ? DEPLOY_ATTACHED : step_state[step]);
+}
+
+/* The store has a version that can be shown: show that. */
+static bool boot_cache(struct deploy *d)
+{
+	d->update = false;
+	d->use_cache = true;
+	d->doc.orphan = d->doc.busy;
+	d->doc.started = false;
+	deploy_go(d, STEP_BIND);
+	return true;
+}
+
+static void trouble(struct deploy *d, enum deploy_code code)
+{
+	if (d->code != code)
+		log_err("deploy: trouble code=FR-%u text=\"%s\"", code, d->text);
+	d->trouble_step = d->code == code ? MAX(d->trouble_step, d->step) : d->step;
+	d->code = code;
+	set_state(d, DEPLOY_TROUBLE);
+}
+
+/**
+ * deploy_fail() - a person should know; try again from @again in 10 s
+ *
+ * Return: true when there is something else to do now, as a step does.
+ */
+bool deploy_fail(struct deploy *d, enum deploy_step again, enum deploy_code code, const char *fmt,
+		 ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fmt_vsnprintf(d->text, sizeof(d->text), fmt, ap);
+	va_end(ap);
+	if (d->update) {
+		log_warn("deploy: no update now code=FR-%u text=\"%s\"", code, d->text);
+		return boot_cache(d);
+	}
+	trouble(d, code);
+	d->step = again;
+	d->retry_at = plat_time_ns() + RETRY_NS;
+	return false;
+}
+
+/**
+ * deploy_net_failed() - the network did not deliver: quietly at first, then as trouble
+ *
+ * Return: false, as a step that has nothing to do now.
+ */
+bool deploy_net_failed(struct deploy *d, int err)
+{
+	struct source_status st;
+	u64 wait = BACKOFF_FIRST_NS << MIN(d->tries, 5u);
+
+	d->cfg.source->ops->status(d->cfg.source, &st);
+	d->tries++;
+	fmt_snprintf(d->text, sizeof(d->text), "waiting for the server: %s",
+		     st.what[0] ? st.what : err_name(err));
+	log_limited(LOG_WARN, "deploy: no answer try=%u err=%s path=%s", d->tries, err_name(err),
+		    d->doc.doc.path);
+	if (d->tries >= TRIES_BEFORE_TROUBLE && !d->update)
+		trouble(d, DEPLOY_NO_SERVER);
+	d->retry_at = plat_time_ns() + MIN(wait, RETRY_NS);
+	/* Cable or address may be gone meanwhile: look again from there. */
+	if (!st.link_up || !st.ip)
+		d->step = STEP_NETWORK;
+	return false;
+}
+
+/* ------------------------------------------------------------------ slots */
+
+static void io_done(struct blk_req *r, int err)
+{
+	struct deploy *d = r->owner;
+	struct deploy_io *io = &d->io;
+	u32 ss = d->cfg.blk->sector_bytes;
+
+	if (err || !io->left) {
+		io->err = err;
+		io->busy = false;
+		return;
+	}
+	io->buf += (size_t)r->sectors * ss;
+	r->lba += r->sectors;
+	r->sectors = MIN(io->left, d->cfg.blk->max_sectors);
+	io->left -= r->sectors;
+	io->seg = (struct blk_seg){ plat_virt_to_phys(io->buf), r->sectors * ss };
+	blk_submit(d->cfg.blk, r);
+}
+
+/**
+ * deploy_io_run() - one read, write or flush of the real disk
+ * @sectors: any number; 0 for a flush
+ *
+ * Call with the same arguments until it does not return -EINPROGRESS.
+ * Return: -EINPROGRESS, 0, or the device's error.
+ */
+int deploy_io_run(struct deploy *d, enum blk_op op, u64 lba, u32 sectors, void *buf)
+{
+	struct deploy_io *io = &d->io;
+	struct blk_dev *blk = d->cfg.blk;
+
+	if (!io->started) {
+		u32 first = MIN(sectors, blk->max_sectors);
+
+		io->started = io->busy = true;
+		io->buf = buf;
+		io->left = sectors - first;
+		io->seg = (struct blk_seg){ buf ? plat_virt_to_phys(buf) : HPA(0),
+					    first * blk->sector_bytes };
+		io->req = (struct blk_req){ .op = op, .lba = lba, .sectors = first,
+					    .segs = &io->seg, .nsegs = first ? 1 : 0,
+					    .done = io_done, .owner = d };
+		blk_submit(blk, &io->req);
+	}
+	if (io->busy)
+		return -EINPROGRESS;
+	io->started = false;
+	return io->err;
+}
+
+static void doc_done(struct source_doc *doc, int err)
+{
+	struct deploy *d = doc->owner;
+
+	d->doc.err = err;
+	d->doc.busy = false;
+}
+
+/**
+ * deploy_doc_run() - one attempt at a document
+ *
+ * Waits first for an answer that nobody wants any more.
+ * Return: -EINPROGRESS, or as source_doc.done(); length in d->doc.doc.bytes.
+ */
+int deploy_doc_run(struct deploy *d, const char *path, void *buf, u32 room)
+{
+	struct deploy_doc *doc = &d->doc;
+	struct source *s = d->cfg.source;
+
+	if (doc->busy && doc->orphan)
+		return -EINPROGRESS;
+	if (!doc->started) {
+		doc->started = doc->busy = true;
+		doc->orphan = false;
+		memset(&doc->doc, 0, sizeof(doc->doc));
+		fmt_snprintf(doc->doc.path, sizeof(doc->doc.path), "%s", path);
+		doc->doc.buf = buf;
+		doc->doc.room = room;
+		doc->doc.done = doc_done;
+		doc->doc.owner = d;
+		s->ops->get(s, &doc->doc);
+	}
+	if (doc->busy)
+		return -EINPROGRESS;
+	doc->started = false;
+	if (!doc->err && doc->doc.bytes > room)
+		return err_trace(-EMSGSIZE);
+	return doc->err;
+}
+
+static void fetch_done(struct source_req *r, int err)
+{
+	struct deploy *d = r->owner;
+
+	d->fetch.err = err;
+	d->fetch.busy = false;
+}
+
+/** deploy_fetch_run() - one chunk; the source keeps trying until it has it */
+int deploy_fetch_run(struct deploy *d, const u8 *digest, u32 plain_bytes, void *buf)
+{
+	struct deploy_fetch *f = &d->fetch;
+	struct source *s = d->cfg.source;
+
+	if (!f->started) {
+		f->started = f->busy = true;
+		memset(&f->req, 0, sizeof(f->req));
+		memcpy(f->req.digest, digest, SHA256_BYTES);
+		f->req.plain_bytes = plain_bytes;
+		f->req.buf = buf;
+		f->req.prio = d->step == STEP_READY ? SOURCE_FILL : SOURCE_DEMAND;
+		f->req.done = fetch_done;
+		f->req.owner = d;
+		s->ops->fetch(s, &f->req);
+	}
+	if (f->busy)
+		return -EINPROGRESS;
+	f->started = false;
+	return f->err;
+}
+
+/* ------------------------------------------------------------------- disk */
+
+static bool disk_failed(struct deploy *d, const char *what, int err)
+{
+	return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_DISK_FAILED, "disk %s: cannot %s (%s)",
+			   d->cfg.blk->serial, what, err_name(err));
+}
+
+static bool step_probe_head(struct deploy *d)
+{
+	struct blk_dev *b = d->cfg.blk;
+	int err;
+
+	if (b->sector_bytes != 512 && b->sector_bytes != 4096)
+		return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_DISK_FAILED,
+				   "disk %s: sectors of %u bytes", b->serial, b->sector_bytes);
+	if (b->sectors < GPT_DISK_MIN_BYTES / b->sector_bytes)
+		return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_DISK_SMALL,
+				   "disk %s has %llu MiB, at least %llu are needed", b->serial,
+				   (unsigned long long)(b->sectors * b->sector_bytes / MIB),
+				   (unsigned long long)(GPT_DISK_MIN_BYTES / MIB));
+	deploy_say(d, "looking at disk %s", b->serial);
+	err = deploy_io_run(d, BLK_READ, 0, (u32)(MIB / b->sector_bytes), d->work);
+	if (err == -EINPROGRESS)
+		return false;
+	if (err)
+		return disk_failed(d, "read", err);
+	memcpy(d->head, d->work, sizeof(d->head));
+	d->ends_zero = gpt_is_zero(d->work, MIB);
+	deploy_go(d, STEP_PROBE_TAIL);
+	return true;
+}
+
+static bool step_probe_tail(struct deploy *d)
+{
+	struct blk_dev *b = d->cfg.blk;
+	u32 ss = b->sector_bytes, mib = (u32)(MIB / ss);
+	int err = deploy_io_run(d, BLK_READ, b->sectors - mib, mib, d->work);
+
+	if (err == -EINPROGRESS)
+		return false;
+	if (err)
+		return disk_failed(d, "read", err);
+	memcpy(d->tail, d->work + MIB - GPT_TAIL_BYTES(ss), GPT_TAIL_BYTES(ss));
+	d->ends_zero &= gpt_is_zero(d->work, MIB);
+	d->kind = gpt_classify(d->head, GPT_HEAD_BYTES(ss), d->tail, GPT_TAIL_BYTES(ss), ss,
+			       b->sectors, &d->layout);
+	if (d->kind == GPT_DISK_BLANK && !d->ends_zero)
+		d->kind = GPT_DISK_FOREIGN;
+	d->sample = 0;
+	if (d->kind == GPT_DISK_BLANK) {
+		deploy_go(d, STEP_PROBE_SAMPLES);
+		return true;
+	}
+	log_info("deploy: disk serial=%s kind=%s", b->serial,
+		 d->kind == GPT_DISK_OURS     ? "ours" :
+		 d->kind == GPT_DISK_CLAIMING ? "claiming" :
+						"foreign");
+	deploy_go(d, d->kind == GPT_DISK_OURS ? STEP_OPEN : STEP_NETWORK);
+	return true;
+}
+
+/* Where sample @i is: the rest of the first 4 MiB, then places spread evenly. */
+static u64 sample_lba(const struct deploy *d, u32 i, u32 *sectors)
+{
+	u32 ss = d->cfg.blk->sector_bytes;
+
+	if (i < 3) {
+		*sectors = (u32)(MIB / ss);
+		return (i + 1) * (MIB / ss);
+	}
+	*sectors = SAMPLE_BYTES / ss;
+	return ALIGN_DOWN(d->cfg.blk->sectors / (SAMPLES + 1) * (i - 2), (u64)*sectors);
+}
+
+static bool step_probe_samples(struct deploy *d)
+{
+	u32 sectors;
+	u64 lba = sample_lba(d, d->sample, &sectors);
+	int err = deploy_io_run(d, BLK_READ, lba, sectors, d->work);
+
+	if (err == -EINPROGRESS)
+		return false;
+	if (err)
+		return disk_failed(d, "read", err);
+	if (!gpt_is_zero(d->work, (size_t)sectors * d->cfg.blk->sector_bytes))
+		d->kind = GPT_DISK_FOREIGN;
+	else if (++d->sample < SAMPLES + 3)
+		return true;
+	log_info("deploy: disk serial=%s kind=%s", d->cfg.blk->serial,
+		 d->kind == GPT_DISK_BLANK ? "blank" : "foreign");
+	deploy_go(d, STEP_NETWORK);
+	return true;
+}
+
+/** deploy_reset_store() - drop the store (and the virtual disk that owns it) */
+void deploy_reset_store(struct deploy *d)
+{
+	if (d->disk)
+		disk_destroy(d->disk);
+	else if (d->store)
+		store_destroy(d->store);
+	d->disk = NULL;
+	d->store = NULL;
+	d->opening = false;
+	d->have_cache = false;
+	d->use_cache = false;
+}
+
+static void store_opened(struct store *s, int err, void *arg)
+{
+	struct deploy *d = arg;
+
+	(void)s;
+	d->open_err = err;
+	d->opening = false;
+}
+
+/* Is the manifest that the store keeps the one it says, and signed? */
+static bool cache_ok(struct deploy *d, const struct store_meta *meta)
+{
+	u8 digest[SHA256_BYTES];
+	struct manifest m;
+	u32 n = 0;
+	const void *bytes = store_manifest(d->store, &n);
+
+	if (!meta->bound || !bytes)
+		return false;
+	manifest_digest(digest, bytes, n);
+	if (memcmp(digest, meta->version, SHA256_BYTES) || manifest_parse(bytes, n, &m) ||
+	    manifest_verify(bytes, n, d->cfg.keys, d->cfg.nkeys)) {
+		log_err("deploy: the store's own manifest does not verify");
+		return false;
+	}
+	return true;
+}
+
+static bool is_zero_digest(const u8 *digest)
+{
+	return manifest_digest_is_zero(digest);
+}
+
+static bool take_store(struct deploy *d)
+{
+	const struct store_meta *meta = store_meta(d->store);
+
+	d->have_cache = cache_ok(d, meta);
+	log_info("deploy: store bound=%u complete=%u usable=%u serial=%llu", meta->bound,
+		 meta->complete, d->have_cache, (unsigned long long)meta->serial);
+	/* A claim of this boot brought us here; ticket and manifest are known. */
+	if (d->have_ticket && d->manifest_bytes) {
+		deploy_go(d, STEP_BIND);
+		return true;
+	}
+	if (d->have_cache && meta->complete) {
+		if (is_zero_digest(meta->next) ||
+		    !memcmp(meta->next, meta->version, SHA256_BYTES) || !d->cfg.source)
+			return boot_cache(d);
+		d->update = true;
+		d->update_until = plat_time_ns() + UPDATE_WAIT_NS;
+		log_info("deploy: a newer version is known, asking for it");
+	}
+	deploy_go(d, STEP_NETWORK);
+	return true;
+}
+
+static bool step_open(struct deploy *d)
+{
+	int err;
+
+	if (!d->store) {
+		deploy_say(d, "opening the store");
+		err = store_create(&d->store, d->cfg.blk, d->layout.store.first_lba,
+				   d->layout.store.sectors);
+		if (err) {
+			d->store = NULL;
+			return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_STORE_BAD,
+					   "the store partition cannot be used (%s)",
+					   err_name(err));
+		}
+		d->opening = true;
+		store_open(d->store, store_opened, d);
+	}
+	if (d->opening)
+		return false;
+	err = d->open_err;
+	if (!err)
+		return take_store(d);
+	deploy_reset_store(d);
+	if (err == -EIO)
+		return disk_failed(d, "read the store", err);
+	if (err == -ENOMEM)
+		return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_INTERNAL, "out of memory");
+	log_err("deploy: store not usable err=%s", err_name(err));
+	d->must_format = true;
+	d->store_bad = err != -ENODATA;
+	deploy_go(d, STEP_NETWORK);
+	return true;
+}
+
+/* ---------------------------------------------------------------- network */
+
+static bool step_network(struct deploy *d)
+{
+	struct source_status st;
+	enum deploy_code code;
+
+	if (!d->cfg.source)
+		return deploy_fail(d, STEP_NETWORK, DEPLOY_NO_LINK,
+				   "no network card, and the local store does not suffice");
+	d->cfg.source->ops->status(d->cfg.source, &st);
+	if (st.state == SOURCE_UP || (st.link_up && st.ip)) {
+		deploy_go(d, STEP_TICKET);
+		return true;
+	}
+	if (!st.link_up) {
+		code = DEPLOY_NO_LINK;
+		fmt_snprintf(d->text, sizeof(d->text), "no network link: is the cable plugged in?");
+	} else {
+		code = DEPLOY_NO_DHCP;
+		fmt_snprintf(d->text, sizeof(d->text), "waiting for an address (DHCP)");
+	}
+	if (plat_time_ns() - d->step_since_ns >= NETWORK_TROUBLE_NS)
+		trouble(d, code);
+	return false;
+}
+
+/* Printable but what means something in a query. */
+static void append_escaped(char *out, size_t room, const char *s)
+{
+	size_t n = strlen(out);
+
+	for (; *s; s++) {
+		u8 c = (u8)*s;
+		bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			     (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+
+		if (n + 4 > room)
+			return;
+		if (plain) {
+			out[n++] = (char)c;
+			out[n] = 0;
+		} else {
+			n += (size_t)fmt_snprintf(out + n, room - n, "%%%02x", c);
+		}
+	}
+}
+
+/** deploy_run_ticket() - one attempt at /v1/boot; as deploy_doc_run() */
+int deploy_run_ticket(struct deploy *d)
+{
+	const u8 *mac = d->cfg.mac;
+	char path[256], uuid[GUID_TEXT_BYTES];
+
+	fmt_snprintf(path, sizeof(path),
+		     "/v1/boot?uuid=%s&mac=%02x:%02x:%02x:%02x:%02x:%02x&disk=",
+		     guid_format(uuid, d->cfg.uuid), mac[0], mac[1], mac[2], mac[3], mac[4],
+		     mac[5]);
+	append_escaped(path, sizeof(path), d->cfg.blk->serial);
+	return deploy_doc_run(d, path, d->doc_buf, SIGTEXT_MAX);
+}
+
+static u64 stored_serial(const struct deploy *d)
+{
+	return d->store ? store_meta(d->store)->serial : 0;
+}
+
+/**
+ * deploy_check_ticket() - everything that must hold before a ticket is believed
+ * @t:    out
+ * @text: out, why not
+ *
+ * Return: DEPLOY_OK; DEPLOY_TICKET_BAD; DEPLOY_TICKET_STALE.
+ */
+enum deploy_code deploy_check_ticket(struct deploy *d, struct ticket *t, char *text, size_t room)
+{
+	u32 n = d->doc.doc.bytes;
+	char uuid[GUID_TEXT_BYTES];
+
+	if (sigtext_verify(d->doc_buf, n, d->cfg.keys, d->cfg.nkeys)) {
+		fmt_snprintf(text, room, "the boot ticket is not signed by this site's key");
+		return DEPLOY_TICKET_BAD;
+	}
+	if (ticket_parse(d->doc_buf, n, t)) {
+		fmt_snprintf(text, room, "the boot ticket is malformed");
+		return DEPLOY_TICKET_BAD;
+	}
+	if (memcmp(t->uuid, d->cfg.uuid, GUID_BYTES)) {
+		fmt_snprintf(text, room, "the boot ticket is for machine %s",
+			     guid_format(uuid, t->uuid));
+		return DEPLOY_TICKET_BAD;
+	}
+	if (t->serial < stored_serial(d)) {
+		fmt_snprintf(text, room, "the boot ticket is older than the last one (%llu < %llu)",
+			     (unsigned long long)t->serial, (unsigned long long)stored_serial(d));
+		return DEPLOY_TICKET_STALE;
+	}
+	return DEPLOY_OK;
+}
+
+/* The server answered, and the answer is no. */
+static bool is_refusal(int err, u32 http_status)
+{
+	return err == -ENOENT || (err == -EIO && http_status >= 400 && http_status < 500);
+}
+
+static bool step_ticket(struct deploy *d)
+{
+	char why[128];
+	enum deploy_code code;
+	struct ticket t;
+	int err;
+
+	if (!d->doc.started)
+		deploy_say(d, "asking the server for a boot ticket");
+	err = deploy_run_ticket(d);
+	if (err == -EINPROGRESS)
+		return false;
+	if (is_refusal(err, d->doc.doc.http_status))
+		return deploy_fail(d, STEP_TICKET, DEPLOY_TICKET_REFUSED,
+				   "the server has no boot ticket for this machine (HTTP %u)",
+				   d->doc.doc.http_status);
+	if (err == -EMSGSIZE || err == -EPROTO)
+		return deploy_fail(d, STEP_TICKET, DEPLOY_TICKET_BAD,
+				   "the server's answer is no boot ticket (%s)", err_name(err));
+	if (err)
+		return deploy_net_failed(d, err);
+	code = deploy_check_ticket(d, &t, why, sizeof(why));
+	if (code)
+		return deploy_fail(d, STEP_TICKET, code, "%s", why);
+	d->ticket = t;
+	d->have_ticket = true;
+	log_info("deploy: ticket channel=%s serial=%llu policy=%s claim=%u esp=%u", t.channel,
+		 (unsigned long long)t.serial, t.policy == TICKET_POLICY_PUSH ? "push" : "boot",
+		 t.claim, t.has_esp);
+	deploy_go(d, STEP_MANIFEST);
+	return true;
+}
+
+/** deploy_drop_manifest() - unless an answer nobody wants is still on its way into it */
+void deploy_drop_manifest(struct deploy *d)
+{
+	d->manifest_bytes = 0;
+	if (d->doc.busy && d->doc.doc.buf == d->manifest)
+		return;
+	plat_free(d->manifest);
+	d->manifest = NULL;
+}
+
+static bool manifest_bad(struct deploy *d, const char *why)
+{
+	deploy_drop_manifest(d);
+	return deploy_fail(d, STEP_TICKET, DEPLOY_MANIFEST_BAD, "the image's manifest %s", why);
+}
+
+static bool take_manifest(struct deploy *d)
+{
+	u8 digest[SHA256_BYTES];
+	u32 n = d->doc.doc.bytes;
+
+	manifest_digest(digest, d->manifest, n);
+	if (memcmp(digest, d->ticket.version, SHA256_BYTES))
+		return manifest_bad(d, "is not the one that was asked for");
+	if (manifest_verify(d->manifest, n, d->cfg.keys, d->cfg.nkeys))
+		return manifest_bad(d, "is not signed by this site's key");
+	if (manifest_parse(d->manifest, n, &d->m))
+		return manifest_bad(d, "is malformed");
+	d->manifest_bytes = n;
+	log_info("deploy: manifest image=%s label=\"%s\" mib=%llu", d->m.name, d->m.label,
+		 (unsigned long long)(d->m.image_bytes / MIB));
+	deploy_go(d, STEP_DECIDE);
+	return true;
+}
+
+static bool step_manifest(struct deploy *d)
+{
+	char path[100], hex[2 * SHA256_BYTES + 1];
+	int err;
+
+	if (d->have_cache &&
+	    !memcmp(store_meta(d->store)->version, d->ticket.version, SHA256_BYTES)) {
+		d->update = false;
+		d->use_cache = true;
+		deploy_go(d, STEP_BIND);
+		return true;
+	}
+	if (!d->manifest) {
+		d->manifest = plat_alloc(MANIFEST_BYTES_MAX);
+		if (!d->manifest)
+			return deploy_fail(d, STEP_MANIFEST, DEPLOY_INTERNAL, "out of memory");
+	}
+	if (!d->doc.started)
+		deploy_say(d, "fetching the image's manifest");
+	fmt_snprintf(path, sizeof(path), "/v1/manifest/%s",
+		     fmt_hex(hex, d->ticket.version, SHA256_BYTES));
+	err = deploy_doc_run(d, path, d->manifest, MANIFEST_BYTES_MAX);
+	if (err == -EINPROGRESS)
+		return false;
+	if (is_refusal(err, d->doc.doc.http_status))
+		return manifest_bad(d, "is not on the server");
+	if (err == -EMSGSIZE || err == -EPROTO)
+		return manifest_bad(d, "is too long or garbled");
+	if (err)
+		return deploy_net_failed(d, err);
+	return take_manifest(d);
+}
+
+/* ------------------------------------------------------------------- bind */
+
+static void disk_ready(struct disk *disk, int err, void *arg)
+{
+	struct deploy *d = arg;
+
+	(void)disk;
+	d->bind_err = err;
+	d->binding = false;
+}
+
+/** deploy_ticket_policy() - the store's word for it */
+enum store_policy deploy_ticket_policy(const struct ticket *t)
+{
+	return t->policy == TICKET_POLICY_PUSH ? STORE_POLICY_PUSH : STORE_POLICY_BOOT;
+}
+
+static int start_bind(struct deploy *d)
+{
+	struct disk_cfg cfg = {
+		.store = d->store,
+		.source = d->cfg.source,
+		.offline = !d->cfg.source,
+		.fill = { .on = d->cfg.source != NULL },
+		.ready = disk_ready,
+		.arg = d,
+	};
+
+	if (!d->use_cache) {
+		cfg.manifest = d->manifest;
+		cfg.manifest_bytes = d->manifest_bytes;
+	}
+	if (d->have_ticket) {
+		cfg.policy = deploy_ticket_policy(&d->ticket);
+		cfg.serial = d->ticket.serial;
+		cfg.fill.on &= d->ticket.fill;
+		cfg.fill.limit_kib_s = d->ticket.fill_limit_kib;
+		if (d->esp_installed)
+			cfg.esp = d->ticket.esp;
+	}
+	return disk_create(&d->disk, &cfg);
+}
+
+static void became_ready(struct deploy *d)
+{
+	const struct store_meta *meta = store_meta(d->store);
+	u64 now = plat_time_ns();
+
+	deploy_drop_manifest(d);
+	plat_free(d->work);
+	d->work = NULL;
+	d->offline = !d->cfg.source;
+	d->bound = true;
+	d->down_since_ns = now;
+	deploy_go(d, STEP_READY);
+	deploy_say(d, "image %s is ready", meta->image);
+	d->bg = d->have_ticket ? BG_NOTE : BG_WAIT;
+	d->bg_at = now;
+}
+
+static bool step_bind(struct deploy *d)
+{
+	int err;
+
+	if (!d->disk) {
+		deploy_say(d, "opening the image");
+		d->binding = true;
+		err = start_bind(d);
+		if (err) {
+			d->disk = NULL;
+			d->binding = false;
+			deploy_reset_store(d);
+			return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_INTERNAL,
+					   "the virtual disk cannot be made (%s)", err_name(err));
+		}
+	}
+	if (d->binding)
+		return false;
+	if (!d->bind_err) {
+		became_ready(d);
+		return true;
+	}
+	err = d->bind_err;
+	deploy_reset_store(d);
+	d->have_ticket = false;
+	deploy_drop_manifest(d);
+	if (err == -EIO)
+		return disk_failed(d, "open the image", err);
+	return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_STORE_BAD, "the store cannot be used (%s)",
+			   err_name(err));
+}
+
+/* -------------------------------------------------------------- interface */
+
+static bool (*const steps[STEP_COUNT])(struct deploy *d) = {
+	[STEP_PROBE_HEAD] = step_probe_head, [STEP_PROBE_TAIL] = step_probe_tail,
+	[STEP_PROBE_SAMPLES] = step_probe_samples, [STEP_OPEN] = step_open,
+	[STEP_NETWORK] = step_network,	     [STEP_TICKET] = step_ticket,
+	[STEP_MANIFEST] = step_manifest,     [STEP_DECIDE] = deploy_step_decide,
+	[STEP_MARK] = deploy_step_mark,	     [STEP_ESP] = deploy_step_esp,
+	[STEP_FORMAT] = deploy_step_format,  [STEP_TABLES] = deploy_step_tables,
+	[STEP_BIND] = step_bind,	     [STEP_READY] = deploy_step_ready,
+};
+
+static bool waits_for_network(const struct deploy *d)
+{
+	return d->step == STEP_NETWORK || d->step == STEP_TICKET || d->step == STEP_MANIFEST;
+}
+
+static bool run_step(struct deploy *d, u64 now)
+{
+	if (d->update && now >= d->update_until && waits_for_network(d)) {
+		log_warn("deploy: no update now, the network is too slow");
+		return boot_cache(d);
+	}
+	if (now < d->retry_at)
+		return false;
+	return steps[d->step](d);
+}
+
+static u64 until(u64 at, u64 now)
+{
+	return at > now ? at - now : 0;
+}
+
+/**
+ * deploy_poll() - do everything that can be done now
+ *
+ * Context: pump, after the block device and the source were polled.
+ * Return: ns until it wants to be called again without other cause.
+ */
+u64 deploy_poll(struct deploy *d)
+{
+	u64 now = plat_time_ns(), wait = NS_PER_SEC, disk_wait = ~0ull;
+
+	while (run_step(d, now))
+		;
+	if (d->disk) {
+		disk_wait = disk_poll(d->disk);
+		while (run_step(d, now)) /* it may have called us back */
+			;
+	}
+	wait = MIN(wait, deploy_report_poll(d, now));
+	if (d->retry_at > now)
+		wait = MIN(wait, until(d->retry_at, now));
+	else if (waits_for_network(d))
+		wait = MIN(wait, 100 * NS_PER_MS);
+	if (d->step == STEP_READY && d->bg == BG_WAIT)
+		wait = MIN(wait, until(d->bg_at, now) + NS_PER_MS);
+	return MIN(wait, disk_wait);
+}
+
+/**
+ * deploy_create() - begin a boot
+ * @cfg: copied; what it points to is not
+ *
+ * No I/O before the first deploy_poll().
+ * Return: 0; -EINVAL without a disk or a key; -ENOMEM.
+ */
+int deploy_create(struct deploy **out, const struct deploy_cfg *cfg)
+{
+	struct deploy *d;
+
+	if (!cfg->blk || !cfg->nkeys)
+		return err_trace(-EINVAL);
+	d = plat_alloc(sizeof(*d));
+	if (!d)
+		return err_trace(-ENOMEM);
+	d->work = plat_alloc(DEPLOY_WORK_BYTES);
+	if (!d->work) {
+		plat_free(d);
+		return err_trace(-ENOMEM);
+	}
+	d->cfg = *cfg;
+	d->born_ns = plat_time_ns();
+	deploy_go(d, STEP_PROBE_HEAD);
+	*out = d;
+	return 0;
+}
+
+/** deploy_destroy() - only when nothing is in flight */
+void deploy_destroy(struct deploy *d)
+{
+	deploy_reset_store(d);
+	plat_free(d->esp.digests);
+	plat_free(d->manifest);
+	plat_free(d->work);
+	plat_free(d);
+}
+
+/** deploy_disk() - the guest's disk; NULL before READY */
+struct blk_dev *deploy_disk(struct deploy *d)
+{
+	return d->bound ? disk_blk(d->disk) : NULL;
+}
+
+/** deploy_vdisk() - the same as a struct disk; NULL before READY */
+struct disk *deploy_vdisk(struct deploy *d)
+{
+	return d->bound ? d->disk : NULL;
+}
+
+/** deploy_attached() - the guest has been given the disk */
+void deploy_attached(struct deploy *d)
+{
+	d->attached = true;
+	if (d->step == STEP_READY)
+		set_state(d, DEPLOY_ATTACHED);
+}
+
+static bool can_boot_cache(const struct deploy *d)
+{
+	return d->have_cache && d->store && !d->disk && d->step >= STEP_NETWORK &&
+	       d->step <= STEP_DECIDE;
+}
+
+/** deploy_status() - for the screen */
+void deploy_status(struct deploy *d, struct deploy_status *out)
+{
+	struct source_status st = { 0 };
+
+	memset(out, 0, sizeof(*out));
+	if (d->cfg.source)
+		d->cfg.source->ops->status(d->cfg.source, &st);
+	out->state = d->state;
+	out->code = d->code;
+	out->percent = d->percent;
+	out->can_boot_cache = can_boot_cache(d);
+	out->fetched_bytes = st.wire_bytes;
+	memcpy(out->text, d->text, sizeof(out->text));
+	/* A chunk is wanted, and the source has not got through. */
+	if (d->fetch.busy && st.state != SOURCE_UP && st.what[0])
+		fmt_snprintf(out->text, sizeof(out->text), "waiting for the server: %s", st.what);
+	if (d->bound) {
+		struct blk_dev *b = disk_blk(d->disk);
+		struct disk_stats ds;
+
+		disk_stats(d->disk, &ds);
+		out->disk_bytes = b->sectors * b->sector_bytes;
+		out->percent = ds.fill_permille / 10;
+	}
+}
+
+/**
+ * deploy_action() - what a person chose
+ *
+ * Return: 0; -EINVAL when it makes no sense now.
+ */
+int deploy_action(struct deploy *d, enum deploy_action a)
+{
+	if (a == DEPLOY_BOOT_CACHE && can_boot_cache(d)) {
+		log_info("deploy: booting what is in the store, as told");
+		boot_cache(d);
+		return 0;
+	}
+	if (a != DEPLOY_RETRY || d->step == STEP_READY)
+		return err_trace(-EINVAL);
+	d->retry_at = 0;
+	d->tries = 0;
+	d->step_since_ns = plat_time_ns();
+	d->code = DEPLOY_OK;
+	set_state(d, step_state[d->step]);
+	return 0;
+}

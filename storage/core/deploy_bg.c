@@ -1,0 +1,221 @@
+/*
+ * deploy_bg.c - behind a running guest: ticket, ESP, being offline
+ *
+ *	WAIT -> TICKET -> NOTE -> (ESP_CLEAR -> ESP -> ESP_NOTE) -> WAIT ...
+ *
+ * Nothing here can hurt the guest: what fails is logged and tried again later.
+ * A newer version on the channel is only noted; the next boot takes it.
+ */
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/plat.h"
+#include "storage/core/deploy_priv.h"
+
+#define OFFLINE_AFTER_NS (20 * NS_PER_SEC)
+#define BG_RETRY_MAX_NS (60 * NS_PER_SEC)
+#define BG_REFRESH_NS (300 * NS_PER_SEC)
+
+/*
+ * A complete store without a network: a damaged chunk must become an I/O
+ * error, not a wait without end. As long as chunks are missing, wait.
+ */
+static void follow_source(struct deploy *d, u64 now)
+{
+	struct source_status st;
+	bool offline;
+
+	if (!d->cfg.source)
+		return;
+	d->cfg.source->ops->status(d->cfg.source, &st);
+	if (st.state == SOURCE_UP)
+		d->down_since_ns = 0;
+	else if (!d->down_since_ns)
+		d->down_since_ns = now;
+	offline = d->down_since_ns && now - d->down_since_ns >= OFFLINE_AFTER_NS &&
+		  store_meta(d->store)->complete;
+	if (offline == d->offline)
+		return;
+	d->offline = offline;
+	log_info("deploy: %s", offline ? "offline, running from the store" : "online");
+	disk_set_offline(d->disk, offline);
+}
+
+static void bg_later(struct deploy *d, u64 now, u64 wait)
+{
+	d->bg = BG_WAIT;
+	d->bg_at = now + wait;
+}
+
+static void bg_ticket(struct deploy *d, u64 now)
+{
+	enum deploy_code code;
+	struct ticket t;
+	char why[128];
+	int err = deploy_run_ticket(d);
+
+	if (err == -EINPROGRESS)
+		return;
+	if (err) {
+		d->bg_tries++;
+		bg_later(d, now, MIN(NS_PER_SEC << MIN(d->bg_tries, 6u), BG_RETRY_MAX_NS));
+		return;
+	}
+	d->bg_tries = 0;
+	code = deploy_check_ticket(d, &t, why, sizeof(why));
+	if (code) {
+		log_warn("deploy: ticket ignored code=FR-%u text=\"%s\"", code, why);
+		bg_later(d, now, BG_REFRESH_NS);
+		return;
+	}
+	d->ticket = t;
+	d->have_ticket = true;
+	d->bg = BG_NOTE;
+}
+
+static void noted(struct disk *disk, int err, void *arg)
+{
+	struct deploy *d = arg;
+
+	(void)disk;
+	d->note_err = err;
+	d->noting = false;
+}
+
+/* Put @st into the store; -EINPROGRESS, 0 when durable, -EIO. Once per started note. */
+static int note_run(struct deploy *d, const struct disk_state *st)
+{
+	int err;
+
+	if (!d->note_started) {
+		d->note_started = d->noting = true;
+		err = disk_set_state(d->disk, st, noted, d);
+		if (err) {
+			d->note_started = d->noting = false;
+			return err == -EBUSY ? -EINPROGRESS : err;
+		}
+	}
+	if (d->noting)
+		return -EINPROGRESS;
+	d->note_started = false;
+	return d->note_err;
+}
+
+static bool esp_wanted(const struct deploy *d)
+{
+	return d->ticket.has_esp && d->layout.esp.first_lba &&
+	       memcmp(d->ticket.esp, store_meta(d->store)->esp, SHA256_BYTES);
+}
+
+/* What the ticket says, for this boot (fill) and the next (the rest). */
+static void bg_note(struct deploy *d, u64 now)
+{
+	const struct store_meta *meta = store_meta(d->store);
+	struct disk_state st = { .policy = deploy_ticket_policy(&d->ticket),
+				 .serial = d->ticket.serial, .next = d->note_next };
+	int err = 0;
+
+	if (!d->note_started) {
+		struct disk_fill fill = { .on = d->ticket.fill,
+					  .limit_kib_s = d->ticket.fill_limit_kib };
+
+		disk_set_fill(d->disk, &fill);
+		memset(d->note_next, 0, sizeof(d->note_next));
+		if (memcmp(d->ticket.version, meta->version, SHA256_BYTES))
+			memcpy(d->note_next, d->ticket.version, SHA256_BYTES);
+	}
+	if (d->note_started || meta->policy != st.policy || meta->serial != st.serial ||
+	    memcmp(meta->next, d->note_next, SHA256_BYTES))
+		err = note_run(d, &st);
+	if (err == -EINPROGRESS)
+		return;
+	if (err)
+		log_err("deploy: cannot note the ticket err=%s", err_name(err));
+	if (!err && esp_wanted(d)) {
+		memset(d->note_esp, 0, sizeof(d->note_esp));
+		d->bg = BG_ESP_CLEAR;
+		return;
+	}
+	bg_later(d, now, BG_REFRESH_NS);
+}
+
+static void bg_esp(struct deploy *d, u64 now)
+{
+	int err = deploy_esp_run(d, d->ticket.esp);
+
+	if (err == -EINPROGRESS)
+		return;
+	if (err) {
+		log_warn("deploy: ESP not updated err=%s", err_name(err));
+		bg_later(d, now, BG_REFRESH_NS);
+		return;
+	}
+	memcpy(d->note_esp, d->ticket.esp, SHA256_BYTES);
+	d->bg = BG_ESP_NOTE;
+}
+
+/*
+ * While the ESP is being rewritten the store says that there is none, so that
+ * a power cut in the middle is repaired by the next ticket.
+ */
+static void bg_note_esp(struct deploy *d, u64 now)
+{
+	struct disk_state st = { .esp = d->note_esp };
+	int err = note_run(d, &st);
+
+	if (err == -EINPROGRESS)
+		return;
+	if (err) {
+		log_err("deploy: cannot note the ESP err=%s", err_name(err));
+		bg_later(d, now, BG_REFRESH_NS);
+	} else if (d->bg == BG_ESP_CLEAR) {
+		d->bg = BG_ESP;
+	} else {
+		log_info("deploy: ESP updated chunks_written=%u", d->esp.written);
+		bg_later(d, now, BG_REFRESH_NS);
+	}
+}
+
+static void bg_wait(struct deploy *d, u64 now)
+{
+	struct source_status st;
+
+	if (!d->cfg.source || now < d->bg_at)
+		return;
+	d->cfg.source->ops->status(d->cfg.source, &st);
+	if (st.state == SOURCE_UP || (st.link_up && st.ip))
+		d->bg = BG_TICKET;
+	else
+		d->bg_at = now + NS_PER_SEC;
+}
+
+/** deploy_step_ready() - all that goes on behind a running guest */
+bool deploy_step_ready(struct deploy *d)
+{
+	enum bg_step before = d->bg;
+	u64 now = plat_time_ns();
+
+	if (d->manifest)
+		deploy_drop_manifest(d); /* an answer was on its way into it */
+	follow_source(d, now);
+	switch (d->bg) {
+	case BG_WAIT:
+		bg_wait(d, now);
+		break;
+	case BG_TICKET:
+		bg_ticket(d, now);
+		break;
+	case BG_NOTE:
+		bg_note(d, now);
+		break;
+	case BG_ESP:
+		bg_esp(d, now);
+		break;
+	case BG_ESP_CLEAR:
+	case BG_ESP_NOTE:
+		bg_note_esp(d, now);
+		break;
+	}
+	return d->bg != before;
+}
