@@ -1,0 +1,11 @@
+store-core := $(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c imagemap.c sched.c \
+	      guestio.c bind.c disk.c) storage/format/journal.c
+core-src += $(store-core)
+
+# Unit tests: $(store-core) with $(format-core) $(crypto-host) $(base-host), -lcrypto -lz
+store-fakes := tests/fakes/disk_fake.c tests/fakes/source_fake.c tests/fakes/rig.c
+store-test = $(store-core) $(store-fakes) $(format-core) $(crypto-host) $(base-host)
+
+unit += store_crash
+unit_store_crash-src = tests/unit/store_crash_test.c $(store-test)
+unit_store_crash-libs := -lcrypto -lz
