@@ -35,10 +35,10 @@
 #include "base/plat.h"
 #include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
+#include "vmm/cpu/env.h"
 #include "vmm/cpu/lapic.h"
 #include "vmm/cpu/lapic_regs.h"
 #include "vmm/cpu/mmio.h"
-#include "vmm/main/core.h"
 
 #define SIPI_VALID 0x100u
 #define KERNEL_HALF 0xffff800000000000ull
@@ -95,10 +95,10 @@ static void watch_consider(void)
 {
 	u32 i;
 
-	if (core_boot_phase() || !watching)
+	if (cpu_env->boot_phase() || !watching)
 		return;
 	for (i = 1; i < cpu_count; i++)
-		if (!cpu_table[i] || !__atomic_load_n(&cpu_table[i]->vcpu.ap_seen, __ATOMIC_ACQUIRE))
+		if (!__atomic_load_n(&cpu_table[i]->vcpu.ap_seen, __ATOMIC_ACQUIRE))
 			return;
 	watch_stop();
 }
@@ -211,7 +211,7 @@ static bool icr_write(struct vcpu *self, u32 low, u32 dest, bool x2)
 /* This CPU writes its APIC: from an OS's kernel, after its SIPI? */
 static void look_at_writer(struct vcpu *v)
 {
-	if (core_boot_phase())
+	if (cpu_env->boot_phase())
 		return;
 	if (v->index && !v->ap_seen && v->rip >= KERNEL_HALF &&
 	    (vcpu_ops->get(v, VCPU_EFER) & EFER_LMA)) {

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "vmm/plat/time.h"
+#include "vmm/cpu/env.h"
 
 static const char *const names[EXIT_REASONS] = {
 	[EXIT_NMI] = "nmi",
@@ -69,9 +69,9 @@ void counters_get(struct counters_report *out)
 			continue;
 		for (r = 0; r < EXIT_REASONS; r++) {
 			out->count[r] += c->exits[r].count;
-			out->ns[r] += time_tsc_to_ns(c->exits[r].tsc);
+			out->ns[r] += cpu_env->tsc_to_ns(c->exits[r].tsc);
 		}
-		longest = time_tsc_to_ns(c->longest_tsc);
+		longest = cpu_env->tsc_to_ns(c->longest_tsc);
 		if (longest > out->longest_ns) {
 			out->longest_ns = longest;
 			out->longest_reason = counters_name(c->longest_reason);

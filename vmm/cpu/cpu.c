@@ -15,8 +15,8 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "vmm/cpu/env.h"
 #include "vmm/cpu/lapic.h"
-#include "vmm/plat/panic.h"
 
 #define VEC_NMI 2
 #define VEC_DF 8
@@ -46,6 +46,7 @@ struct table_reg {
 	u64 base;
 } __packed;
 
+const struct cpu_env *cpu_env;
 struct cpu *cpu_table[HANDOFF_CPUS_MAX];
 u32 cpu_count;
 
@@ -158,8 +159,7 @@ void cpu_stack_check(const struct cpu *c)
 
 static void trap_nmi(struct cpu *c, struct trap_frame *f)
 {
-	if (panic_stops_cpu())
-		panic_stop_here(f);
+	cpu_env->nmi_stop();
 	c->nmi_count++;
 	if (f->rip >= (u64)(uintptr_t)cpu_wait_first && f->rip < (u64)(uintptr_t)cpu_wait_end)
 		f->rip = (u64)(uintptr_t)cpu_wait_end;
@@ -193,7 +193,7 @@ void trap_handle(struct trap_frame *f)
 		f->rip = (u64)(uintptr_t)msr_safe_failed;
 		return;
 	}
-	panic_trap(f);
+	cpu_env->trap(f);
 }
 
 /**

@@ -17,12 +17,11 @@
 #include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/decode.h"
+#include "vmm/cpu/env.h"
 #include "vmm/cpu/guest.h"
 #include "vmm/cpu/lapic_regs.h"
 #include "vmm/cpu/mmio.h"
 #include "vmm/cpu/nested.h"
-#include "vmm/main/core.h"
-#include "vmm/plat/console.h"
 
 #define MSR_EFER 0xc0000080u
 #define MSR_VM_CR 0xc0010114u
@@ -334,37 +333,17 @@ enum vcpu_verdict vcpu_handle_nested_fault(struct vcpu *v, u64 gpa, bool write, 
 
 /* ---------------------------------------------------------------- hypercalls */
 
-static s64 hypercall_log(u64 gpa)
-{
-	struct handoff_log *l;
-	u64 pos;
-	hpa_t pa;
-
-	if (guest_map(GPA(gpa), sizeof(*l), &pa))
-		return -EFAULT;
-	l = plat_phys_to_virt(pa);
-	pos = l->pos;
-	l->bytes = console_read(&pos, l->text, sizeof(l->text));
-	l->pos = pos;
-	return 0;
-}
-
 /** vcpu_handle_hypercall() - the loader speaks; after it has left nobody may */
 void vcpu_handle_hypercall(struct vcpu *v)
 {
-	u64 call = v->gpr[GPR_RAX], arg = v->gpr[GPR_RBX];
+	u64 call = v->gpr[GPR_RAX];
 	u32 nr = (u32)(call & ~MAGIC_MASK);
-	s64 ret;
 
-	if (!core_boot_phase() || vcpu_ops->cpl(v) || (call & MAGIC_MASK) != HC_MAGIC) {
+	if (!cpu_env->boot_phase() || vcpu_ops->cpl(v) || (call & MAGIC_MASK) != HC_MAGIC) {
 		vcpu_ops->inject_exception(v, VEC_UD, false, 0);
 		return;
 	}
-	if (nr == HC_LOG)
-		ret = hypercall_log(arg);
-	else
-		ret = core_hypercall(nr, arg);
-	v->gpr[GPR_RAX] = (u64)ret;
+	v->gpr[GPR_RAX] = (u64)cpu_env->hypercall(nr, v->gpr[GPR_RBX]);
 	vcpu_ops->skip(v, v->rip + 3);
 }
 
@@ -389,7 +368,7 @@ void vcpu_handle_nmi(struct vcpu *v)
 		return;
 	c->nmi_done = c->nmi_count;
 	kicked = __atomic_exchange_n(&c->kick, 0, __ATOMIC_ACQ_REL);
-	ours = vmm_main_nmi();
+	ours = cpu_env->nmi();
 	now = plat_time_ns();
 	if (kicked || ours)
 		c->nmi_explained_ns = now;
@@ -425,7 +404,7 @@ s32 vcpu_handle_intr(struct vcpu *v)
 	c->intr_vector = -1;
 	cpu_window_intr();
 	vector = c->intr_vector;
-	vmm_main_tick();
+	cpu_env->tick();
 	return vector;
 }
 
@@ -444,7 +423,7 @@ s32 vcpu_handle_hlt(struct vcpu *v)
 
 	c->intr_vector = -1;
 	while (vcpu_tick_wanted() && c->intr_vector < 0 && c->nmi_count == c->nmi_done) {
-		vmm_main_tick();
+		cpu_env->tick();
 		cpu_pause();
 		if (v->rflags & RFLAGS_IF)
 			cpu_window_intr();
@@ -463,7 +442,7 @@ void vcpu_handle_shutdown(struct vcpu *v)
 	log_err("exit: cpu %u: the guest has shut down rip=%llx; resetting the machine", v->index,
 		(unsigned long long)v->rip);
 	vcpu_ops->dump(v);
-	core_machine_reset();
+	cpu_env->machine_reset();
 }
 
 /**

@@ -16,12 +16,10 @@
 
 #include "base/err.h"
 #include "base/plat.h"
-#include "boot/handoff.h"
 #include "vmm/cpu/cpu.h"
+#include "vmm/cpu/env.h"
 #include "vmm/cpu/mmio.h"
 #include "vmm/cpu/nested.h"
-#include "vmm/main/core.h"
-#include "vmm/plat/memory.h"
 
 #define PTE_P BIT64(0)
 #define PTE_W BIT64(1)
@@ -41,11 +39,11 @@
  */
 int guest_map(gpa_t gpa, u64 bytes, hpa_t *out)
 {
-	const struct handoff *h = core_handoff;
+	const struct handoff *h = cpu_env->handoff;
 	u64 at = gpa.v, end = gpa.v + bytes;
 	u32 i;
 
-	if (end < at || memory_in_region(at, bytes))
+	if (end < at || cpu_env->in_region(at, bytes))
 		return -EFAULT;
 	/* Ranges may touch one another; they are in no order. */
 	while (at < end) {
@@ -83,7 +81,7 @@ int guest_write(gpa_t gpa, const void *from, u64 bytes)
 /* What the CPU may touch for the guest: anything that exists and is not ours. */
 static void *cpu_view(u64 pa, u64 bytes)
 {
-	if (pa + bytes > nested_limit() || pa + bytes < pa || memory_in_region(pa, bytes))
+	if (pa + bytes > nested_limit() || pa + bytes < pa || cpu_env->in_region(pa, bytes))
 		return NULL;
 	return plat_phys_to_virt(HPA(pa));
 }

@@ -18,10 +18,13 @@
 #include "vmm/cpu/apic.h"
 #include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
+#include "vmm/cpu/env.h"
+#include "vmm/cpu/guest.h"
 #include "vmm/cpu/lapic.h"
 #include "vmm/cpu/nested.h"
 #include "vmm/plat/console.h"
 #include "vmm/plat/memory.h"
+#include "vmm/plat/panic.h"
 #include "vmm/plat/time.h"
 #include "vmm/svm/svm.h"
 
@@ -75,10 +78,25 @@ bool core_boot_phase(void)
 	return __atomic_load_n(&boot_phase, __ATOMIC_ACQUIRE);
 }
 
-/** core_hypercall() - the loader's calls but HC_LOG; Context: exit path */
-s64 core_hypercall(u32 nr, u64 arg)
+static s64 hypercall_log(u64 gpa)
 {
-	s64 ret = vmm_main_hypercall(nr, arg);
+	struct handoff_log *l;
+	u64 pos;
+	hpa_t pa;
+
+	if (guest_map(GPA(gpa), sizeof(*l), &pa))
+		return -EFAULT;
+	l = plat_phys_to_virt(pa);
+	pos = l->pos;
+	l->bytes = console_read(&pos, l->text, sizeof(l->text));
+	l->pos = pos;
+	return 0;
+}
+
+/* The loader's calls. */
+static s64 core_hypercall(u32 nr, u64 arg)
+{
+	s64 ret = nr == HC_LOG ? hypercall_log(arg) : vmm_main_hypercall(nr, arg);
 
 	if (nr == HC_DONE) {
 		log_info("core: the firmware is gone, reserved=%llu KiB used=%llu KiB",
@@ -112,6 +130,18 @@ void core_machine_reset(void)
 		asm volatile("hlt");
 }
 
+static struct cpu_env env = {
+	.boot_phase = core_boot_phase,
+	.hypercall = core_hypercall,
+	.nmi = vmm_main_nmi,
+	.tick = vmm_main_tick,
+	.in_region = memory_in_region,
+	.tsc_to_ns = time_tsc_to_ns,
+	.machine_reset = core_machine_reset,
+	.nmi_stop = panic_nmi_stop,
+	.trap = panic_trap,
+};
+
 static int cpus_create(const struct handoff *h)
 {
 	u32 i;
@@ -138,7 +168,8 @@ static int boot_cpu_init(const struct handoff *h)
 {
 	int err;
 
-	core_handoff = h;
+	core_handoff = env.handoff = h;
+	cpu_env = &env;
 	core_region_pa = h->region_pa;
 	memory_init(h->region_pa, h->region_bytes, h->free_pa);
 	time_init(h->tsc_hz);

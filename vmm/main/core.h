@@ -23,8 +23,6 @@ void vmm_main_tick(void);
 /* True until HC_DONE: the loader and the firmware are the guest. */
 bool core_boot_phase(void);
 
-s64 core_hypercall(u32 nr, u64 arg);
-
 /* Reset the machine as its reset line would. */
 __attribute__((noreturn)) void core_machine_reset(void);
 

@@ -56,6 +56,7 @@ static struct machine {
 	int start_err; /* why a device could not be started */
 	u32 start_code; /* enum handoff_code */
 	bool started, tick;
+	u64 deploy_due_ns; /* when deploy_poll() wants to run again */
 	u64 work_ns; /* (a) when a doorbell was last explained */
 } m;
 
@@ -64,19 +65,19 @@ static struct machine {
 static int host_read(struct emul_host *h, gpa_t src, void *dst, size_t bytes)
 {
 	(void)h;
-	return guest_read(src, dst, bytes);
+	return pci_virt_bus_master(m.virt) ? guest_read(src, dst, bytes) : -EFAULT;
 }
 
 static int host_write(struct emul_host *h, gpa_t dst, const void *src, size_t bytes)
 {
 	(void)h;
-	return guest_write(dst, src, bytes);
+	return pci_virt_bus_master(m.virt) ? guest_write(dst, src, bytes) : -EFAULT;
 }
 
 static int host_map(struct emul_host *h, gpa_t a, size_t bytes, hpa_t *pa)
 {
 	(void)h;
-	return guest_map(a, bytes, pa);
+	return pci_virt_bus_master(m.virt) ? guest_map(a, bytes, pa) : -EFAULT;
 }
 
 static void host_irq(struct emul_host *h, u32 vec)
@@ -112,7 +113,16 @@ static void virt_access(void *ctx, struct mmio_access *a)
 	pump_unlock();
 }
 
-static struct pci_virt_desc virt_desc = {
+static void virt_quiesce(void *ctx, bool on)
+{
+	(void)ctx;
+	if (on)
+		pump_lock();
+	else
+		pump_unlock();
+}
+
+static const struct pci_virt_desc virt_desc = {
 	.vendor = 0x1b36, /* as QEMU's NVMe: no vendor-specific driver binds */
 	.device = 0x0010,
 	.class_code = 0x010802,
@@ -121,6 +131,7 @@ static struct pci_virt_desc virt_desc = {
 	.msix_table_off = NVME_EMUL_BAR_BYTES,
 	.name = "nvme",
 	.access = virt_access,
+	.quiesce = virt_quiesce,
 };
 
 /* ------------------------------------------------- start */
@@ -221,7 +232,8 @@ int machine_start(const struct handoff *h)
 		start_net(h);
 		cfg.blk = nvme_drv_blk(m.nvme);
 		cfg.source = m.source;
-		cfg.keys = h->keys;
+		cfg.build = h->version_text;
+		cfg.keys = (const u8(*)[P256_PUB_BYTES])h->keys;
 		cfg.nkeys = MIN(h->key_count, (u32)HANDOFF_KEYS_MAX);
 		memcpy(cfg.uuid, h->uuid, sizeof(cfg.uuid));
 		if (m.nic)
@@ -257,11 +269,13 @@ int machine_attach(void)
 		err = -ENOMEM;
 	else
 		err = pci_present(m.disk_bdf, &virt_desc, &m.virt);
-	if (err)
+	if (err) {
 		log_err("machine: cannot present the virtual disk err=%s", err_name(err));
-	else
+	} else {
+		deploy_attached(m.deploy);
 		log_info("machine: virtual disk attached bdf=%x bytes=%llu", m.disk_bdf,
 			 (unsigned long long)(blk->sectors * blk->sector_bytes));
+	}
 	pump_unlock();
 	return err;
 }
@@ -281,8 +295,7 @@ static bool tick_needed(void)
 		if (t && !nvme_drv_has_irq(m.nvme))
 			next = MIN(next, t);
 	}
-	if (m.deploy)
-		next = MIN(next, deploy_deadline_ns(m.deploy));
+	next = MIN(next, m.deploy_due_ns);
 	return next != ~0ull && next < now + TICK_HORIZON_NS;
 }
 
@@ -298,8 +311,11 @@ bool machine_poll(void)
 	blk_poll(nvme_drv_blk(m.nvme));
 	if (m.source)
 		m.source->ops->poll(m.source);
-	if (m.deploy)
-		deploy_poll(m.deploy);
+	if (m.deploy) {
+		u64 wait = deploy_poll(m.deploy);
+
+		m.deploy_due_ns = wait > ~0ull / 2 ? ~0ull : plat_time_ns() + wait;
+	}
 	if (m.emul)
 		more |= nvme_emul_poll(m.emul);
 	if (m.source)
@@ -334,7 +350,6 @@ bool machine_explains_nmi(void)
 void machine_status(struct handoff_status *out)
 {
 	struct deploy_status st;
-	struct disk_stats ds;
 
 	memset(out, 0, sizeof(*out));
 	out->vmm_bytes = core_handoff->region_bytes;
@@ -353,17 +368,14 @@ void machine_status(struct handoff_status *out)
 	}
 	pump_lock();
 	deploy_status(m.deploy, &st);
-	out->state = m.emul ? HS_ATTACHED : (u32)st.state;
+	out->state = st.state;
 	out->code = st.code;
 	out->percent = st.percent;
 	out->can_boot_cache = st.can_boot_cache;
 	memcpy(out->text, st.text, MIN(sizeof(out->text), sizeof(st.text)));
 	out->text[sizeof(out->text) - 1] = 0;
-	if (deploy_disk(m.deploy))
-		out->disk_bytes = deploy_disk(m.deploy)->sectors *
-				  deploy_disk(m.deploy)->sector_bytes;
-	if (deploy_stats(m.deploy, &ds))
-		out->fetched_bytes = ds.fetched_bytes;
+	out->disk_bytes = st.disk_bytes;
+	out->fetched_bytes = st.fetched_bytes;
 	pump_unlock();
 }
 
@@ -407,8 +419,10 @@ void machine_say(void)
 
 	if (m.started && !m.start_err) {
 		pump_lock();
-		if (deploy_stats(m.deploy, &ds))
+		if (deploy_vdisk(m.deploy)) {
+			disk_stats(deploy_vdisk(m.deploy), &ds);
 			say_disk(&ds);
+		}
 		if (m.source) {
 			m.source->ops->status(m.source, &ss);
 			SAY("wire_bytes=%llu plain_bytes=%llu chunks=%llu corrupt=%llu retries=%llu",

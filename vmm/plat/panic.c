@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/plat.h"
 #include "vmm/cpu/cpu.h"
+#include "vmm/cpu/env.h"
 #include "vmm/cpu/lapic.h"
 #include "vmm/plat/console.h"
 
@@ -48,22 +49,17 @@ static const union {
 
 static u32 panicking; /* (a) 1 + index of the CPU that owns the panic */
 
-bool panic_stops_cpu(void)
-{
-	return __atomic_load_n(&panicking, __ATOMIC_ACQUIRE) != 0;
-}
-
 static __attribute__((noreturn)) void halt_forever(void)
 {
 	for (;;)
 		asm volatile("cli; hlt");
 }
 
-/** panic_stop_here() - another CPU has panicked; Context: NMI */
-void panic_stop_here(struct trap_frame *f)
+/** panic_nmi_stop() - has another CPU panicked? Context: NMI */
+void panic_nmi_stop(void)
 {
-	(void)f;
-	halt_forever();
+	if (__atomic_load_n(&panicking, __ATOMIC_ACQUIRE))
+		halt_forever();
 }
 
 /**

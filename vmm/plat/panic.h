@@ -6,16 +6,10 @@
 
 #include "base/types.h"
 
-/* What stubs.S pushes. */
-struct trap_frame {
-	u64 gpr[16]; /* in the order of enum vcpu_gpr; gpr[4] is meaningless */
-	u64 vector, code;
-	u64 rip, cs, rflags, rsp, ss;
-};
+struct trap_frame;
 
-/* A panic is under way: the NMI means stop. */
-bool panic_stops_cpu(void);
-__attribute__((noreturn)) void panic_stop_here(struct trap_frame *f);
+/* For struct cpu_env. */
+void panic_nmi_stop(void);
 __attribute__((noreturn)) void panic_trap(struct trap_frame *f);
 
 /* "name+offset" of a VMM address, or "?" */

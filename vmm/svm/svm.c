@@ -459,7 +459,8 @@ static void nested_fault_exit(struct vcpu *v)
 	u64 info = b->exit_info1;
 
 	if (b->event_inj & EVENT_VALID) {
-		log_err("svm: event %llx delivered through a hook", (unsigned long long)b->event_inj);
+		log_err("svm: event %llx delivered through a hook",
+			(unsigned long long)b->event_inj);
 		vcpu_handle_shutdown(v);
 	}
 	if (vcpu_handle_nested_fault(v, b->exit_info2, info & NPF_WRITE, info & NPF_FETCH,
