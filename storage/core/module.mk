@@ -9,3 +9,7 @@ store-test = $(store-core) $(store-fakes) $(format-core) $(crypto-host) $(base-h
 unit += store_crash
 unit_store_crash-src = tests/unit/store_crash_test.c $(store-test)
 unit_store_crash-libs := -lcrypto -lz
+
+unit += disk_basic
+unit_disk_basic-src = tests/unit/disk_basic_test.c $(store-test)
+unit_disk_basic-libs := -lcrypto -lz

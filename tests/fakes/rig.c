@@ -478,36 +478,45 @@ int rig_open(struct rig *g)
 	return err ? err : g->result;
 }
 
-static void slow_read(struct rig *g, u64 first, u64 n, u8 *buf)
+static void plain_done(struct blk_req *r, int err)
 {
-	struct blk_seg seg = { HPA((uintptr_t)buf), (u32)(n * 512) };
-	struct rig_op op = { .rig = g };
+	*(int *)r->owner = err;
+}
+
+int rig_read(struct rig *g, u64 first, u32 n, u8 *buf)
+{
+	struct blk_seg seg = { HPA((uintptr_t)buf), n * 512 };
 	u32 per = g->image->sector_bytes / 512;
 	int err = 1;
-
-	/* reading without the model: straight through the block device */
-	op.r = (struct blk_req){
+	struct blk_req r = {
 		.op = BLK_READ,
 		.lba = first / per,
-		.sectors = (u32)(n / per),
+		.sectors = n / per,
 		.segs = &seg,
 		.nsegs = 1,
+		.done = plain_done,
+		.owner = &err,
 	};
-	extern void rig_plain_done(struct blk_req *, int);
-	op.r.done = rig_plain_done;
-	op.r.owner = &err;
-	blk_submit(disk_blk(g->disk), &op.r);
+
+	blk_submit(disk_blk(g->disk), &r);
 	for (u32 i = 0; i < TICKS_MAX && err == 1; i++)
 		rig_tick(g);
-	if (err)
+	return err;
+}
+
+static void slow_read(struct rig *g, u64 first, u64 n, u8 *buf)
+{
+	if (rig_read(g, first, (u32)n, buf))
 		die(g, "reading it all", first);
 }
 
-void rig_plain_done(struct blk_req *r, int err);
-
-void rig_plain_done(struct blk_req *r, int err)
+void rig_accept(struct rig *g, u64 first, u32 n)
 {
-	*(int *)r->owner = err;
+	u8 buf[64 * 512];
+
+	slow_read(g, first, n, buf);
+	for (u32 i = 0; i < n; i++)
+		accept(g, first + i, buf + i * 512);
 }
 
 void rig_check_all(struct rig *g, bool after_crash)

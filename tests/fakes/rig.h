@@ -77,11 +77,15 @@ bool rig_until_complete(struct rig *g);
 /** rig_random_op() - start one, if there is room */
 void rig_random_op(struct rig *g);
 void rig_check_all(struct rig *g, bool after_crash);
+/** rig_accept() - after a power cut: read these sectors, take them if they may be so */
+void rig_accept(struct rig *g, u64 sector, u32 n);
 /** rig_io() - one op, waited for; the error. @data may be NULL. */
 int rig_io(struct rig *g, enum blk_op op, u64 sector, u32 n, bool fua);
 bool rig_start(struct rig *g, enum blk_op op, u64 sector, u32 n, bool fua);
 /** rig_forget() - the model loses all guest writes (policy "boot", new version) */
 void rig_forget(struct rig *g);
 int rig_quiesce(struct rig *g);
+/** rig_read() - read into @buf without looking at it; the error */
+int rig_read(struct rig *g, u64 first, u32 n, u8 *buf);
 
 #endif
