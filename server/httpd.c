@@ -390,19 +390,15 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 
 	/*
 	 * The peer has sent all it will, but may still want its answers: "printf | nc".
-	 * Those that are not made yet are made by on_write() as room appears.
+	 * All of them are queued by now: while some are not, reading is off, and so is
+	 * the news of the end.
 	 */
-	if (what == (BEV_EVENT_READING | BEV_EVENT_EOF) && c->state != CONN_LINGER &&
-	    c->state != CONN_LAST) {
-		if (c->state == CONN_HEAD && c->paused)
-			return;
-		if (c->state != CONN_WAIT &&
-		    evbuffer_get_length(bufferevent_get_output(bev))) {
-			finish_output(c);
-			return;
-		}
-	}
-	conn_free(c);
+	if (what == (BEV_EVENT_READING | BEV_EVENT_EOF) &&
+	    (c->state == CONN_HEAD || c->state == CONN_BODY) &&
+	    evbuffer_get_length(bufferevent_get_output(bev)))
+		finish_output(c);
+	else
+		conn_free(c);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

@@ -252,12 +252,13 @@ def test_hundred_at_once(site, server):
 def test_too_many(site, serve):
     """When full, the longest idle connection makes room; busy ones stay."""
     srv = serve(site, "--max-connections", "4")
+    busy = srv.connect()
+    busy.sendall(b"GET /v1/chunk/" + site.stored()[0].encode() + b" HTTP/1.1\r\nHo")
+    time.sleep(0.2)
     socks = [srv.connect() for _ in range(3)]
     for s in socks:
         s.sendall(request("/v1/manifest/" + site.version))
         assert s.recv(9) == b"HTTP/1.1 "
-    busy = srv.connect()
-    busy.sendall(b"GET /v1/chunk/" + site.stored()[0].encode() + b" HTTP/1.1\r\nHo")
     time.sleep(0.2)
     for _ in range(3):
         assert srv.get("/v1/manifest/" + site.version)[0].status == 200
@@ -324,6 +325,34 @@ def test_hostile_heads(server):
         replies = split_replies(out)
         assert len(replies) == 1 and replies[0][0] == status, (data[:80], out[:80])
         assert replies[0][1]["connection"] == "close"
+
+
+def test_refusal_is_readable(server):
+    """A refusal arrives even if the peer goes on sending: no reset overtakes it."""
+    with server.connect() as s:
+        s.sendall(request("/v1/report", "Content-Length: 70000\r\n", "POST"))
+        time.sleep(0.2)
+        for _ in range(20):
+            s.sendall(b"x" * 3500)
+            time.sleep(0.01)
+        assert split_replies(read_all(s))[0][0] == 413
+
+
+def test_slow_request_is_ended(site, serve):
+    """A head that never ends gets 408 after 20 s, however steadily its bytes come."""
+    srv = serve(site)
+    t = time.time()
+    with srv.connect(60) as s:
+        s.sendall(b"GET / HTTP/1.1\r\n")
+        s.settimeout(0.5)
+        out = b""
+        while not out and time.time() < t + 40:
+            s.sendall(b"A: b\r\n")
+            try:
+                out = s.recv(4096)
+            except socket.timeout:
+                pass
+    assert split_replies(out)[0][0] == 408 and 15 < time.time() - t < 30
 
 
 def test_random_bytes(site, server):
