@@ -23,6 +23,7 @@ unit :=
 fuzz :=
 tp-vmm-src :=
 
+MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := all
 
 modules := $(sort $(wildcard */module.mk */*/module.mk))
