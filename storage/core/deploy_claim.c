@@ -64,7 +64,7 @@ static bool decide_ours(struct deploy *d)
 	}
 	if (d->store_bad && !claim_names_this_disk(d))
 		return deploy_fail(d, STEP_TICKET, DEPLOY_STORE_BAD,
-				   "the store on disk %s is damaged; claim the disk to make a new one",
+				   "the store on disk %s is damaged; claim it to make it anew",
 				   d->cfg.blk->serial);
 	log_warn("deploy: the store is made anew, was %s",
 		 d->store ? "for another chunk size" : "not usable");

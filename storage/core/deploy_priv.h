@@ -186,7 +186,6 @@ bool deploy_step_mark(struct deploy *d);
 bool deploy_step_esp(struct deploy *d);
 bool deploy_step_format(struct deploy *d);
 bool deploy_step_tables(struct deploy *d);
-/* 0 installed, 1 skipped, -EINPROGRESS, or why not: -EKEYREJECTED (bad image), -ENOENT, -EIO, ... */
 int deploy_esp_run(struct deploy *d, const u8 version[SHA256_BYTES]);
 
 /* deploy_report.c */

@@ -124,12 +124,13 @@ void fake_disk_fini(struct fake_disk *f)
 
 void fake_disk_power_cycle(struct fake_disk *f, u32 seed)
 {
+	seed = seed * 2654435761u ^ 0x9e3779b9u;
 	/* Backwards, so that of two writes to a sector the later can be lost alone. */
 	while (!list_empty(&f->dirty)) {
 		struct dirty *d = list_entry(f->dirty.prev, struct dirty, link);
 
 		seed = seed * 1664525 + 1013904223;
-		if (seed >> 16 & 1)
+		if (seed >> 31)
 			memcpy(f->mem + d->lba * f->dev.sector_bytes, d->before,
 			       f->dev.sector_bytes);
 		list_del(&d->link);
