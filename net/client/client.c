@@ -609,7 +609,7 @@ int client_create(const struct client_opts *opts, struct source **out)
 	c->o = *opts;
 	c->o.conns = opts->conns ? opts->conns : STACK_CONNS_MAX;
 	c->o.depth = opts->depth ? opts->depth : 6;
-	c->o.budget_bytes = opts->budget_bytes ? opts->budget_bytes : 128 * 1024;
+	c->o.budget_bytes = opts->budget_bytes ? opts->budget_bytes : 64 * 1024;
 	fmt_snprintf(c->host, sizeof(c->host), "%u.%u.%u.%u:%u", opts->ip >> 24,
 		     opts->ip >> 16 & 255, opts->ip >> 8 & 255, opts->ip & 255, opts->port);
 	list_init(&c->docs);

@@ -17,7 +17,7 @@ struct client_opts {
 	u16 port;
 	u32 conns; /* 0: the default, 3 */
 	u32 depth; /* requests under way on one connection; 0: the default, 6 */
-	u32 budget_bytes; /* plain bytes made in one poll before it returns; 0: 128 KiB */
+	u32 budget_bytes; /* plain bytes made in one poll before it returns; 0: 64 KiB */
 };
 
 /**

@@ -393,10 +393,10 @@ void conn_timeouts(struct conn *k, u64 now)
 	if (k->state == CONN_CLOSED || conn_rx_pending(k))
 		return;
 	if (k->state == CONN_CONNECTING)
-		late = now - k->since_ns >= CONNECT_NS;
+		late = now >= k->since_ns + CONNECT_NS;
 	else if (k->count)
-		late = now - k->since_ns >= SILENCE_NS || now - k->response_ns >= RESPONSE_NS;
-	else if (now - k->since_ns >= IDLE_CLOSE_NS)
+		late = now >= k->since_ns + SILENCE_NS || now >= k->response_ns + RESPONSE_NS;
+	else if (now >= k->since_ns + IDLE_CLOSE_NS)
 		conn_close(k);
 	if (!late)
 		return;

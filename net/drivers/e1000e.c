@@ -523,7 +523,7 @@ static void link_check(struct e1000e *e, u64 now)
 		else
 			log_info("e1000e: link down");
 	}
-	if (!up && now - e->link_down_ns > PHY_KICK_NS) {
+	if (!up && now > e->link_down_ns + PHY_KICK_NS) {
 		e->link_down_ns = now;
 		phy_kick(e, true);
 	}
@@ -531,7 +531,7 @@ static void link_check(struct e1000e *e, u64 now)
 
 static void tx_watchdog(struct e1000e *e, u64 now)
 {
-	if (e->tx_clean == e->tx_next || now - e->tx_since_ns < TX_HUNG_NS)
+	if (e->tx_clean == e->tx_next || now < e->tx_since_ns + TX_HUNG_NS)
 		return;
 	if (!e->link) {
 		e->tx_since_ns = now;
@@ -571,13 +571,14 @@ static u32 e1000e_poll(struct netif_dev *d,
 		       void *ctx)
 {
 	struct e1000e *e = to_e1000e(d);
-	u64 now = plat_time_ns();
 	u32 tx = tx_reap(e), rx;
+	u64 now;
 
 	e->n.rx_polls++;
 	rx = rx_drain(e, RX_DESCS, input, ctx);
 	if ((__atomic_exchange_n(&e->rang, false, __ATOMIC_RELAXED) || rx) && e->irq)
 		rx += rearm(e, RX_DESCS, input, ctx);
+	now = plat_time_ns();
 	link_check(e, now);
 	tx_watchdog(e, now);
 	return tx + rx;

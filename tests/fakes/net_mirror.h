@@ -20,6 +20,7 @@ struct mirror {
 	struct netif_dev dev;
 	bool link, csum_by_card;
 	bool dhcp; /* answer DHCP, offer MIRROR_OUR_IP */
+	bool no_scaling; /* the peer knows no window scaling */
 	bool no_tcp; /* swallow TCP: a dead peer */
 	u32 drop_every, corrupt_every; /* 0: never; damage hits long frames */
 	u64 latency_ns;

@@ -455,6 +455,31 @@ static void hung_transmitter_is_reset(void **state)
 	stop();
 }
 
+static void answering_input(void *ctx, const void *frame, u32 bytes, bool csum_ok)
+{
+	input(ctx, frame, bytes, csum_ok);
+	plat_host_now_ns += 3 * NS_PER_US;
+	assert_int_equal(tx_frame(1, 60, gots), 0);
+}
+
+/* Time goes on inside poll(): what was queued there is not overdue at its end. */
+static void answers_are_not_overdue(void **state)
+{
+	(void)state;
+	start(0x10d3, true);
+	for (u32 i = 0; i < 50; i++) {
+		card.hung = true;
+		rx_frame(64, i);
+		dev->ops->poll(dev, answering_input, &card);
+		card.hung = false;
+		card_tx_run(&card);
+	}
+	poll();
+	assert_int_equal(card.resets, 1);
+	assert_int_equal(dones, 50);
+	stop();
+}
+
 static void both_ways_at_random(void **state)
 {
 	u32 seed = 12345, in = 0, out = 0, taken = 0;
@@ -509,6 +534,7 @@ int main(void)
 		cmocka_unit_test(transmits),
 		cmocka_unit_test(full_transmit_ring),
 		cmocka_unit_test(hung_transmitter_is_reset),
+		cmocka_unit_test(answers_are_not_overdue),
 		cmocka_unit_test(both_ways_at_random),
 	};
 

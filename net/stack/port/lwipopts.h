@@ -73,8 +73,8 @@
 #define LWIP_TCP_MAX_SACK_NUM 4
 #define LWIP_TCP_TIMESTAMPS 0
 #define TCP_LISTEN_BACKLOG 0
-/* One update per 45 segments unless acknowledgements carry it earlier. */
-#define TCP_WND_UPDATE_THRESHOLD (TCP_WND / 8)
+/* Must be well below 64 KiB: that is the whole window when the peer does not scale. */
+#define TCP_WND_UPDATE_THRESHOLD (11 * TCP_MSS)
 #define LWIP_TCP_RTO_TIME 1000
 /* We close idle connections ourselves; ports are random. */
 #define TCP_MSL 2000
