@@ -406,7 +406,6 @@ static void emul_reset(struct nvme_emul *e)
 	__atomic_store_n(&e->bad_db, 0, __ATOMIC_RELAXED);
 	e->naers = e->events = e->intms = 0;
 	e->events_masked = e->shutting = e->backlog = e->unposted = false;
-	e->flush_orphan = e->flushing;
 	nvme_emul_features_reset(e);
 	e->resetting = true;
 	update_intx(e);
@@ -422,11 +421,8 @@ static void shutdown_done(struct blk_req *r, int err)
 	struct nvme_emul *e = r->owner;
 
 	(void)err; /* the guest is told nothing but that it is over */
-	e->flushing = false;
 	e->in_blk--;
-	if (!e->flush_orphan)
-		set_shst(e, NVME_CSTS_SHST_COMPLETE);
-	e->flush_orphan = false;
+	set_shst(e, NVME_CSTS_SHST_COMPLETE); /* a reset that came meanwhile clears it */
 }
 
 /* Commands end, then the cache is written, then it is told. */
@@ -444,7 +440,6 @@ static void shutdown_step(struct nvme_emul *e)
 	e->flush.op = BLK_FLUSH;
 	e->flush.done = shutdown_done;
 	e->flush.owner = e;
-	e->flushing = true;
 	e->in_blk++;
 	blk_submit(e->blk, &e->flush);
 }

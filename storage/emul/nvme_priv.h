@@ -94,8 +94,6 @@ struct nvme_emul {
 	bool events_masked; /* until the log page is read */
 
 	struct blk_req flush; /* of a shutdown */
-	bool flushing;
-	bool flush_orphan; /* a reset came meanwhile */
 
 	/* (a) written by any CPU, taken by poll() */
 	u32 db[2 * EMUL_RINGS];

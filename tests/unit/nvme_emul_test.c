@@ -530,6 +530,11 @@ static void events(void **state)
 	assert_true(get(&g, 0, &c, true));
 	assert_int_equal(c.result, 0x010000);
 	/* reset forgets the requests */
+	assert_int_equal(ADM(2, .prp1 = D, .cdw10 = 15 << 16 | 1), 0);
+	put(&g, 0, (struct nvme_sqe){ .opcode = 0x0c });
+	ring(&g, 0);
+	run(&g);
+	assert_false(get(&g, 0, &c, true));
 	wr(&g, NVME_CC, 4, 0);
 	run(&g);
 	enable(&g);
@@ -548,6 +553,7 @@ static void io_status(void **state)
 	(void)state;
 	guest_io(&g);
 	assert_int_equal(IO(2, .prp1 = D, .cdw10 = SECTORS - 1), 0);
+	assert_int_equal(g.disk.requests, 1);
 	assert_int_equal(IO(2, .prp1 = D, .cdw10 = SECTORS), NVME_SC_LBA_RANGE);
 	assert_int_equal(IO(2, .prp1 = D, .cdw10 = SECTORS - 1, .cdw12 = 1), NVME_SC_LBA_RANGE);
 	assert_int_equal(IO(2, .prp1 = D, .cdw10 = ~0u, .cdw11 = ~0u), NVME_SC_LBA_RANGE);
@@ -562,6 +568,7 @@ static void io_status(void **state)
 	assert_int_equal(IO(4), SC_OPCODE);
 	assert_int_equal(IO(0x0d), SC_OPCODE);
 	assert_int_equal(IO(2, .flags = 0x80, .prp1 = D), SC_FIELD);
+	assert_int_equal(g.disk.requests, 1); /* none of these went down */
 #define NS(op, n) cmd(&g, 1, (struct nvme_sqe){ .opcode = (op), .nsid = (n), .prp1 = D })
 	assert_int_equal(NS(2, 0), SC_NS);
 	assert_int_equal(NS(2, 2), SC_NS);
@@ -845,6 +852,32 @@ static void reset_in_flight(void **state)
 	guest_end(&g);
 }
 
+/* A queue's deletion that waits when the reset comes gives back its command. */
+static void reset_while_deleting(void **state)
+{
+	struct guest g;
+	u32 i;
+
+	(void)state;
+	for (i = 0, guest_on(&g); i < 300; i++) {
+		assert_int_equal(make_cq(&g, 1, 16, 1), 0);
+		assert_int_equal(make_sq(&g, 1, 16), 0);
+		g.disk.hold = true;
+		put(&g, 1, (struct nvme_sqe){ .opcode = 2, .nsid = 1, .prp1 = D });
+		ring(&g, 1);
+		run(&g);
+		put(&g, 0, (struct nvme_sqe){ .opcode = 0, .cdw10 = 1 });
+		ring(&g, 0);
+		run(&g);
+		wr(&g, NVME_CC, 4, 0);
+		g.disk.hold = false;
+		run(&g);
+		assert_int_equal(rd(&g, NVME_CSTS, 4), 0);
+		enable(&g);
+	}
+	guest_end(&g);
+}
+
 static void shut_down(void **state)
 {
 	struct guest g;
@@ -858,6 +891,7 @@ static void shut_down(void **state)
 	wr(&g, NVME_CC, 4, 0x00464001);
 	run(&g);
 	assert_int_equal(rd(&g, NVME_CSTS, 4), 1 | 1 << 2);
+	assert_int_equal(g.disk.queued, 1); /* the flush comes after the write */
 	g.disk.hold = false;
 	run(&g);
 	run(&g);
@@ -960,6 +994,7 @@ int main(void)
 		cmocka_unit_test(pool_dry),
 		cmocka_unit_test(pin),
 		cmocka_unit_test(reset_in_flight),
+		cmocka_unit_test(reset_while_deleting),
 		cmocka_unit_test(shut_down),
 		cmocka_unit_test(vanished_queue),
 		cmocka_unit_test(configurations),

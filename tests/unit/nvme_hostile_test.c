@@ -36,7 +36,7 @@ struct evil {
 	struct nvme_id_ctrl ctrl;
 	struct nvme_id_ns ns;
 	u32 fail_opcode; /* this admin command fails; ~0: none */
-	bool twice, strange_cid, strange_sqid, silent, flood, bad_status;
+	bool twice, strange_cid, strange_sqid, stale, silent, flood, bad_status;
 	u32 dones;
 };
 
@@ -84,7 +84,9 @@ static void serve(struct evil *e, u32 qid, const struct nvme_sqe *s)
 		post(e, qid, (u16)(s->cid | 0xff), (u16)qid, 0);
 		post(e, qid, 0xffff, (u16)qid, 0);
 	}
-	if (qid && e->strange_sqid)
+	if (qid && e->stale)
+		post(e, qid, (u16)(s->cid - 0x100), (u16)qid, 0);
+	else if (qid && e->strange_sqid)
 		post(e, qid, s->cid, 7, 0);
 	else
 		post(e, qid, s->cid, (u16)qid, status);
@@ -339,6 +341,9 @@ EVIL(answers_twice, twice, 4, nvme_drv_stats(d)->garbage > 0)
 EVIL(answers_strangers, strange_cid, 4, nvme_drv_stats(d)->garbage > 0)
 EVIL(overflows, twice, 40, true) /* more answers than the ring holds */
 EVIL(answers_for_another_queue, strange_sqid, 4, nvme_drv_stats(d)->garbage > 0)
+/* the answer to what was in this place before ends nothing */
+EVIL(answers_the_past, stale, 4,
+     nvme_drv_stats(d)->garbage > 0 && !nvme_drv_stats(d)->reads && !nvme_drv_stats(d)->writes)
 EVIL(never_answers, silent, 40, nvme_drv_dead(d) && nvme_drv_stats(d)->resets > 0)
 EVIL(floods, flood, 40, nvme_drv_stats(d)->garbage > 0)
 EVIL(strange_status, bad_status, 40, nvme_drv_stats(d)->errors > 0)
@@ -352,6 +357,7 @@ int main(void)
 		cmocka_unit_test(answers_strangers),
 		cmocka_unit_test(overflows),
 		cmocka_unit_test(answers_for_another_queue),
+		cmocka_unit_test(answers_the_past),
 		cmocka_unit_test(never_answers),
 		cmocka_unit_test(floods),
 		cmocka_unit_test(strange_status),

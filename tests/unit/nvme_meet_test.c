@@ -478,6 +478,31 @@ static void timeout_and_reset(void **state)
 	rig_fini(&g);
 }
 
+/* Resets that work out again and again are not the end: only those in a row count. */
+static void many_resets(void **state)
+{
+	struct rig g;
+	struct io io;
+	u32 i;
+
+	(void)state;
+	rig_init(&g, 512);
+	rig_start(&g, NULL);
+	for (i = 0; i < 10; i++) {
+		io_init(&io, BLK_WRITE, i, 1);
+		io_seg(&io, g.buf, 512);
+		g.bar.deaf = true;
+		blk_submit(g.blk, &io.r);
+		run_for(&g, 11 * NS_PER_SEC);
+		g.bar.deaf = false;
+		run_for(&g, 8 * NS_PER_SEC);
+		assert_true(io.done);
+		assert_int_equal(io.err, 0);
+	}
+	assert_int_equal(nvme_drv_stats(g.drv)->resets, 10);
+	rig_fini(&g);
+}
+
 static void fatal_status(void **state)
 {
 	struct rig g;
@@ -701,6 +726,7 @@ int main(void)
 		cmocka_unit_test(error_below),
 		cmocka_unit_test(retryable_error),
 		cmocka_unit_test(timeout_and_reset),
+		cmocka_unit_test(many_resets),
 		cmocka_unit_test(fatal_status),
 		cmocka_unit_test(deadlines_suffice),
 		cmocka_unit_test(for_ever_deaf),
