@@ -392,9 +392,14 @@ static enum cli_exit build_locked(const struct boot_args *a, const struct datadi
 	       f->efi_bytes);
 	if (a->no_esp)
 		return CLI_OK;
-	fmt_snprintf(image, sizeof(image), "%s/netboot/esp.img", a->data);
+	/* tmp/ is ours while we hold the lock; the old esp.img stays whole until the end. */
+	fmt_snprintf(image, sizeof(image), "%s/tmp/esp.img", a->data);
 	if (make_esp(a->data, image) || publish_esp(d, key, image, a->quiet, version))
 		return CLI_FAILED;
+	if (renameat(d->fd, "tmp/esp.img", d->fd, "netboot/esp.img")) {
+		cli_error("cannot write %s/netboot/esp.img: %s", a->data, strerror(errno));
+		return CLI_FAILED;
+	}
 	printf("esp      %s\n", cli_hex(hex, version));
 	return CLI_OK;
 }

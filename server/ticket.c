@@ -117,7 +117,12 @@ static int fill_ticket(struct site *s, const struct machine *m, bool stale, stru
 	struct channel ch;
 	int err;
 
-	*t = (struct ticket){ .channel = CHANNEL_DEFAULT, .fill = true };
+	*t = (struct ticket){
+		.channel = CHANNEL_DEFAULT,
+		.policy = TICKET_POLICY_BOOT,
+		.claim = TICKET_CLAIM_BLANK,
+		.fill = true,
+	};
 	t->time_unix = (u64)time(NULL);
 	err = guid_parse(t->uuid, m->uuid, strlen(m->uuid));
 	if (!err)

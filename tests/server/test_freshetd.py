@@ -64,7 +64,7 @@ def test_ticket(site, server, tmp_path):
     signed, sig, keys, first = ticket_of(data)
     assert first == "freshet-ticket 1"
     assert keys["uuid"] == UUID and keys["channel"] == "lab/stable" and keys["serial"] == "1"
-    assert keys["version"] == site.version and keys["policy"] == "boot" and keys["claim"] == "none"
+    assert keys["version"] == site.version and keys["policy"] == "boot" and keys["claim"] == "blank"
     assert keys["fill"] == "on" and t <= int(keys["time"]) <= time.time()
     pub = open(site.path("site.pub"), encoding="ascii").read().strip()
     assert openssl_verify(tmp_path, pub, signed, sig)
@@ -91,12 +91,12 @@ def test_ticket_follows_settings(own_site, serve, tmp_path):
     freshet("channel", "set", "--data", s.data, "lab/beta", s.version)
     srv = serve(s)
     freshet("site", "set", "--data", s.data, "policy", "push")
-    freshet("site", "set", "--data", s.data, "claim", "blank")
+    freshet("site", "set", "--data", s.data, "claim", "none")
     freshet("site", "set", "--data", s.data, "--uuid", other, "claim", "serial:S3")
     freshet("site", "set", "--data", s.data, "--uuid", other, "channel", "lab/beta")
     freshet("site", "set", "--data", s.data, "--uuid", other, "fill_limit", "77")
     keys = ticket_of(srv.get(BOOT)[1])[2]
-    assert (keys["policy"], keys["claim"], keys["channel"], keys["fill_limit"]) == ("push", "blank", "lab/stable", "0")
+    assert (keys["policy"], keys["claim"], keys["channel"], keys["fill_limit"]) == ("push", "none", "lab/stable", "0")
     assert keys["esp"] == open(s.path("netboot/esp"), encoding="ascii").read().strip()
     keys = ticket_of(srv.get("/v1/boot?uuid=" + other)[1])[2]
     assert (keys["policy"], keys["claim"], keys["channel"], keys["fill_limit"]) == ("push", "serial:S3", "lab/beta", "77")

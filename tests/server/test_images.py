@@ -340,9 +340,12 @@ def test_boot_build(own_site, tmp_path):
     time.sleep(2.1)
     freshet(*args)
     assert before == {f: open(s.path("netboot", f), "rb").read() for f in os.listdir(s.path("netboot"))}
+    # Nothing is changed in place: a hard link to the old file keeps the old bytes.
+    os.link(img, tmp_path / "kept.img")
     # Another option makes another ESP.
     freshet(*args, "--option", "ip=dhcp")
     assert open(s.path("netboot/esp"), encoding="ascii").read().strip() != esp
+    assert open(tmp_path / "kept.img", "rb").read() == before["esp.img"] != open(img, "rb").read()
 
 
 def test_boot_build_refuses(own_site, tmp_path):
