@@ -866,6 +866,7 @@ static void reset_while_deleting(void **state)
 		put(&g, 1, (struct nvme_sqe){ .opcode = 2, .nsid = 1, .prp1 = D });
 		ring(&g, 1);
 		run(&g);
+		assert_int_equal(g.disk.queued, 1);
 		put(&g, 0, (struct nvme_sqe){ .opcode = 0, .cdw10 = 1 });
 		ring(&g, 0);
 		run(&g);
