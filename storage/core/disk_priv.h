@@ -98,9 +98,7 @@ struct part {
 	struct list link; /* free list, or a chunk buffer's waiters */
 	struct list active; /* disk.writes */
 	struct gop *g;
-	bool write; /* on its way to the overlay */
 	bool rmw; /* a partial block: read it into the bounce buffer first */
-	bool inplace; /* partial block that is in the overlay: no mapping changes */
 	bool check; /* data of base chunks: verify before use */
 	bool unread; /* ... the device could not read it */
 	u64 block; /* first block of the image */

@@ -261,7 +261,7 @@ static struct part *part_get(struct gop *g)
 	list_del(&p->link);
 	list_init(&p->active);
 	p->g = g;
-	p->write = p->rmw = p->inplace = p->check = p->unread = false;
+	p->rmw = p->check = p->unread = false;
 	p->bounce = NULL;
 	p->nsegs = 0;
 	p->vblk = 0;
@@ -664,14 +664,13 @@ static void write_done(struct blk_req *r, int err)
 {
 	struct part *p = container_of(r, struct part, req);
 
-	if (!err && !p->inplace)
+	if (!err)
 		remap(p->g, p->block, p->nblocks, false);
 	part_done(p, err ? -EIO : 0);
 }
 
 static void part_write(struct part *p, u64 dev, u32 sub)
 {
-	p->write = true;
 	if (list_empty(&p->active))
 		list_add_tail(&p->g->d->writes, &p->active);
 	part_io(p, BLK_WRITE, dev, sub, write_done);
@@ -761,7 +760,6 @@ static enum step write_partial(struct gop *g, u64 block, u32 boff, u32 bytes)
 		return rmw_step(g, block, boff, bytes);
 	}
 	p->nsegs = n;
-	p->inplace = true;
 	p->block = block;
 	p->nblocks = 1;
 	p->bytes = bytes;

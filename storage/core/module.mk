@@ -13,3 +13,10 @@ unit_store_crash-libs := -lcrypto -lz
 unit += disk_basic
 unit_disk_basic-src = tests/unit/disk_basic_test.c $(store-test)
 unit_disk_basic-libs := -lcrypto -lz
+
+unit += store_journal
+unit_store_journal-src = tests/unit/store_journal_test.c $(store-test)
+unit_store_journal-libs := -lcrypto -lz
+
+fuzz += journal
+fuzz_journal-src = tests/fuzz/journal_fuzz.c storage/format/journal.c $(base-host)
