@@ -5,6 +5,8 @@
  * columns, and one line that is redrawn in place by a carriage return instead
  * of scrolling. Redrawing is rationed by its caller.
  */
+#include <string.h>
+
 #include "base/fmt.h"
 #include "boot/loader/loader.h"
 
@@ -12,6 +14,7 @@
 
 static bool redrawing;
 static size_t drawn; /* columns that the line in place has now */
+static char present[COLUMNS + 1]; /* its text */
 
 static void put(const char *text)
 {
@@ -51,7 +54,7 @@ void con_print(const char *fmt, ...)
 	put(text);
 }
 
-/** con_redraw() - replace the line in place */
+/** con_redraw() - replace the line in place; nothing happens when it says the same */
 void con_redraw(const char *fmt, ...)
 {
 	char text[COLUMNS + 2] = "\r";
@@ -64,6 +67,9 @@ void con_redraw(const char *fmt, ...)
 	for (; text[1 + n]; n++)
 		if (text[1 + n] < 0x20 || text[1 + n] > 0x7e)
 			text[1 + n] = '?';
+	if (redrawing && !strcmp(present, text + 1))
+		return;
+	memcpy(present, text + 1, n + 1);
 	for (end = n; end < drawn; end++)
 		text[1 + end] = ' ';
 	text[1 + end] = 0;
