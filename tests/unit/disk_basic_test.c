@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 #include "base/plat_host.h"
-#include "storage/core/store_priv.h"
+#include "storage/core/disk_priv.h"
 #include "storage/format/manifest.h"
 #include "tests/fakes/rig.h"
 
@@ -434,7 +434,15 @@ static void freed_slots_are_not_named_twice(void **state)
 	while (stats(g).chunks_present < 55)
 		rig_tick(g);
 	assert_false(store_meta(g->store)->complete);
+	/* back to "push" by a mere record: what was forgotten stays forgotten */
+	st.policy = STORE_POLICY_PUSH;
+	assert_int_equal(disk_set_state(g->disk, &st, NULL, NULL), 0);
+	while (g->disk->state_busy)
+		rig_tick(g);
+	assert_false(store_meta(g->store)->complete);
+	g->fill.on = false;
 	reopen(g);
+	assert_int_equal(store_meta(g->store)->policy, STORE_POLICY_PUSH);
 	rig_check_all(g, false);
 	assert_int_equal(stats(g).corrupt_chunks, 0);
 	rig_destroy(g);

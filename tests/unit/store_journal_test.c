@@ -244,6 +244,47 @@ static void damage_is_not_a_torn_tail(void **state)
 	rig_destroy(g);
 }
 
+/*
+ * An append of several blocks loses its first one; the next append takes that
+ * block's place. What is left of the torn one behind it must not be believed.
+ */
+static void leftovers_of_a_torn_append(void **state)
+{
+	static const struct image_fake wide = {
+		.version = 1, .image_bytes = 700 * 65536, .chunk_bytes = 65536, .sector_bytes = 512,
+		.seed = seed_of,
+	};
+	struct rig *g = rig_create(3, &wide, 80 * MIB, 512);
+	u32 k, first = 0;
+
+	(void)state;
+	rig_format(g);
+	assert_int_equal(rig_open(g), 0);
+	k = g->store->pos.seq;
+	for (u32 c = 0; c < 600; c++)
+		assert_int_equal(rig_io(g, BLK_WRITE, c * 128, 8, false), 0);
+	assert_int_equal(rig_io(g, BLK_FLUSH, 0, 0, false), 0);
+	assert_true(g->store->pos.seq >= k + 3);
+	u64 off = half_at(g, k);
+
+	rig_crash(g);
+	disk_fake_rot(g->dev, off + 50, 1);
+	rig_forget(g);
+	assert_int_equal(rig_open(g), 0);
+	assert_int_equal(g->store->pos.seq, k);
+	assert_int_equal(g->store->map->slots_ovl, 0);
+	assert_int_equal(rig_io(g, BLK_WRITE, 650 * 128, 8, false), 0);
+	assert_int_equal(rig_io(g, BLK_FLUSH, 0, 0, false), 0);
+	assert_int_equal(g->store->pos.seq, k + 1);
+	rig_crash(g);
+	assert_int_equal(rig_open(g), 0);
+	assert_int_equal(g->store->map->slots_ovl, 1);
+	for (u32 c = 0; c < 600; c++)
+		first += g->store->map->ovl[c] != SLOT_NONE;
+	assert_int_equal(first, 0);
+	rig_destroy(g);
+}
+
 static void unreadable_journal(void **state)
 {
 	struct rig *g = used(3);
@@ -312,6 +353,7 @@ int main(void)
 		cmocka_unit_test(blocks_are_sealed),
 		cmocka_unit_test(either_superblock_will_do),
 		cmocka_unit_test(damage_is_not_a_torn_tail),
+		cmocka_unit_test(leftovers_of_a_torn_append),
 		cmocka_unit_test(unreadable_journal),
 		cmocka_unit_test(open_reads_little),
 		cmocka_unit_test(random_damage),
