@@ -207,7 +207,8 @@ void client_conn_failed(struct client *c, int err, bool worked)
 	c->proven = false;
 	c->fails++;
 	c->retry_ns = now + backoff_ns(c->fails);
-	log_limited(LOG_WARN, "client: server=%s err=%s fails=%u", c->host, err_name(err), c->fails);
+	log_limited(LOG_WARN, "client: server=%s err=%s fails=%u", c->host, err_name(err),
+		    c->fails);
 	docs_fail(c, err);
 }
 
@@ -334,8 +335,9 @@ static void connect_some(struct client *c, u64 now)
 		return;
 	for (u32 i = 0; i < c->o.conns; i++) {
 		struct conn *k = c->conns[i];
+		bool crowded = c->conns[0]->count >= c->o.depth / 2;
 		bool want = i == 0 ? urgent(c) || !c->proven :
-				     c->proven && (background || c->conns[0]->count >= c->o.depth / 2);
+				     c->proven && (background || crowded);
 
 		if (c->o.conns == 1)
 			want = true;

@@ -9,3 +9,7 @@ unit += client
 unit_client-src = tests/unit/client_test.c tests/fakes/net_mirror.c tests/fakes/net_httpd.c \
 	$(net-host) $(format-host)
 unit_client-libs := -lcrypto -lz
+
+fuzz += net_frames
+fuzz_net_frames-src = tests/fuzz/net_frames_fuzz.c $(net-host) $(format-host)
+fuzz_net_frames-libs := -lcrypto -lz

@@ -352,8 +352,10 @@ void stack_stop(void)
 {
 	if (!st.started)
 		return;
-	if (st.dhcp)
+	if (st.dhcp) {
+		dhcp_release_and_stop(&st.netif);
 		dhcp_cleanup(&st.netif);
+	}
 	netif_remove(&st.netif);
 	st.started = false;
 	st.link = false;

@@ -555,9 +555,13 @@ static bool f_garbage(struct world *x, int i, struct httpd_reply *r)
 {
 	if (i % 5 || x->asked[i] > FIRST_TRIES)
 		return false;
-	r->garbage = x->asked[i] == 1 ? "SSH-2.0-OpenSSH\r\n" :
-		     x->asked[i] == 2 ? "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n" :
-					"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+	static const char *const texts[] = {
+		"SSH-2.0-OpenSSH\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+	};
+
+	r->garbage = texts[(x->asked[i] - 1) % 3];
 	return true;
 }
 

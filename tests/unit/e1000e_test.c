@@ -1,4 +1,4 @@
-/* net/drivers/e1000e against a model of the card, every model of the family with both interrupt kinds. */
+/* net/drivers/e1000e against a model of the card, with both kinds of interrupt. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -36,7 +36,8 @@ static const struct row rows[] = {
 	{ "HTTP/1.1 304 No\r\nContent-Length: 99\r\n\r\nX", 0, HTTP_END, 304, "", 0, "X" },
 	{ "HTTP/1.1 200 OK\nContent-Length: 1\n\nx", 0, HTTP_END, 200, "x", 0, "" },
 	{ H "Connection: close\r\nContent-Length: 1\r\n\r\nx", 0, HTTP_END, 200, "x", 1, "" },
-	{ H "Connection: foo , Close,bar\r\nContent-Length: 1\r\n\r\nx", 0, HTTP_END, 200, "x", 1, "" },
+	{ H "Connection: foo , Close,bar\r\nContent-Length: 1\r\n\r\nx", 0,
+	  HTTP_END, 200, "x", 1, "" },
 	{ H "Connection: closed\r\nContent-Length: 1\r\n\r\nx", 0, HTTP_END, 200, "x", 0, "" },
 	{ "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", 0, HTTP_END, 200, "x", 1, "" },
 	{ "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", 0, HTTP_END,
@@ -87,15 +88,19 @@ static const struct row rows[] = {
 	{ H "A: \001\r\n\r\n", 0, HTTP_BAD, 200, "", 0, "" },
 	{ H "Transfer-Encoding: gzip\r\n\r\n", 0, HTTP_BAD, 200, "", 0, "" },
 	{ H "Transfer-Encoding: gzip, chunked\r\n\r\n", 0, HTTP_BAD, 200, "", 0, "" },
-	{ H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 0, HTTP_BAD, 200, "",
+	{ H "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 0,
+	  HTTP_BAD, 200, "",
 	  0, "" },
-	{ H "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 0, HTTP_BAD, 200, "", 0, "" },
-	{ H "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 0, HTTP_BAD, 200, "", 0, "" },
+	{ H "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 0,
+	  HTTP_BAD, 200, "", 0, "" },
+	{ H "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 0,
+	  HTTP_BAD, 200, "", 0, "" },
 	{ H "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 0, HTTP_BAD, 200, "", 0, "" },
 	{ H "Transfer-Encoding: chunked\r\n\r\n\r\n", 0, HTTP_BAD, 200, "", 0, "" },
 	{ H "Transfer-Encoding: chunked\r\n\r\n;a\r\n", 0, HTTP_BAD, 200, "", 0, "" },
 	{ H "Transfer-Encoding: chunked\r\n\r\n-1\r\n", 0, HTTP_BAD, 200, "", 0, "" },
-	{ H "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 0, HTTP_BAD, 200, "", 0, "" },
+	{ H "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 0,
+	  HTTP_BAD, 200, "", 0, "" },
 	{ H "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n", 0, HTTP_BAD, 200, "abc", 0, "" },
 };
 
@@ -195,7 +200,8 @@ static void every_row_at_every_split(void **state)
 static void pipelined(void **state)
 {
 	static const char in[] = H "Content-Length: 1\r\n\r\nA" H
-		"Transfer-Encoding: chunked\r\n\r\n1\r\nB\r\n0\r\n\r\n" H "Content-Length: 1\r\n\r\nC";
+		"Transfer-Encoding: chunked\r\n\r\n1\r\nB\r\n0\r\n\r\n"
+		H "Content-Length: 1\r\n\r\nC";
 	struct result r = { 0 };
 	size_t at = 0;
 
