@@ -376,6 +376,21 @@ void vcpu_handle_nmi(struct vcpu *v)
 		v->nmi_pending = true;
 }
 
+/**
+ * vcpu_after_exit() - what other CPUs and devices wanted while the exit was handled
+ *
+ * A window opened for an SMI or an interrupt may have taken an NMI as well: a
+ * kick that nobody looked at would be the last one this CPU gets.
+ */
+void vcpu_after_exit(struct vcpu *v)
+{
+	struct cpu *c = vcpu_cpu(v);
+
+	if (c->nmi_count != c->nmi_done)
+		vcpu_handle_nmi(v);
+	apic_serve(v);
+}
+
 /** vcpu_tick_set() - see vcpu.h */
 void vcpu_tick_set(bool on)
 {

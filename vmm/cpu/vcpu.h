@@ -165,6 +165,8 @@ void vcpu_handle_nmi(struct vcpu *v);
 s32 vcpu_handle_intr(struct vcpu *v); /* vector to inject, or -1 */
 s32 vcpu_handle_hlt(struct vcpu *v); /* the same */
 __attribute__((noreturn)) void vcpu_handle_shutdown(struct vcpu *v);
+/* After each exit's own handling: NMIs taken meanwhile, INIT. */
+void vcpu_after_exit(struct vcpu *v);
 /* Before each entry: requests of other CPUs. Returns true when TLBs must go. */
 bool vcpu_before_entry(struct vcpu *v);
 

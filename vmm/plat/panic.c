@@ -18,6 +18,7 @@
 #include "base/fmt.h"
 #include "base/log.h"
 #include "base/plat.h"
+#include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/env.h"
 #include "vmm/cpu/lapic.h"
@@ -145,6 +146,8 @@ static void claim(void)
 
 static __attribute__((noreturn)) void finish(void)
 {
+	if (cpu_table[0] && cpu_env)
+		counters_log();
 	log_err("panic: stopped; nothing more is written to any disk");
 	halt_forever();
 }

@@ -567,7 +567,7 @@ static __attribute__((noreturn)) void svm_run(struct vcpu *v)
 		b->tlb_control = 0;
 		event_restore(b);
 		why = exit_handle(v);
-		apic_serve(v);
+		vcpu_after_exit(v);
 		cpu_stack_check(c);
 		counters_exit(c, why, left);
 	}
