@@ -41,8 +41,11 @@ def idle(pc, figures):
 
 
 def longest(pc):
-    stays = [(int(us), why) for why, us in re.findall(r"longest: cpu=\d+ reason=(\S+) us=(\d+)", lab.vmm_say(pc))]
-    return max(stays) if stays else (0, "?")
+    """Longest stay in the VMM since the figures were last asked for, and what took the time."""
+    said = lab.vmm_say(pc)
+    us, why = re.search(r"longest us=(\d+) reason=(\S+)", said).groups()
+    phase_us, phase = re.search(r"longest_phase_us=(\d+) phase=(\S+)", said).groups()
+    return int(us), "exit %s; longest phase of the pump %s, %.1f ms" % (why, phase, int(phase_us) / 1000)
 
 
 def run(folder, rounds):

@@ -23,6 +23,7 @@
 #include "storage/core/disk.h"
 #include "storage/drivers/nvme.h"
 #include "storage/emul/nvme.h"
+#include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/guest.h"
 #include "vmm/cpu/vcpu.h"
@@ -57,6 +58,8 @@ static struct machine {
 	u32 start_code; /* enum handoff_code */
 	bool started, tick;
 	u64 deploy_due_ns; /* when deploy_poll() wants to run again */
+	u64 longest_ns; /* of one phase of machine_poll() */
+	const char *longest_phase;
 	u64 work_ns; /* (a) when a doorbell was last explained */
 } m;
 
@@ -289,37 +292,52 @@ static bool tick_needed(void)
 
 	if (m.source)
 		next = MIN(next, client_deadline_ns(m.source));
-	if (m.nvme) {
-		t = nvme_drv_deadline_ns(m.nvme);
-		/* A command's time-out is far away and an idle guest still wakes. */
-		if (t && !nvme_drv_has_irq(m.nvme))
-			next = MIN(next, t);
-	}
+	t = nvme_drv_deadline_ns(m.nvme);
+	if (t)
+		next = MIN(next, t);
 	next = MIN(next, m.deploy_due_ns);
 	return next != ~0ull && next < now + TICK_HORIZON_NS;
+}
+
+/* A phase of the pump's round is over: is it the longest so far? */
+static u64 phase_done(u64 from, const char *phase)
+{
+	u64 now = plat_time_ns();
+
+	if (now - from > m.longest_ns) {
+		m.longest_ns = now - from;
+		m.longest_phase = phase;
+	}
+	return now;
 }
 
 /** machine_poll() - see machine.h */
 bool machine_poll(void)
 {
 	bool more = false, tick;
+	u64 at = plat_time_ns();
 
 	if (!m.started || m.start_err)
 		return false;
 	if (m.emul)
 		more |= nvme_emul_poll(m.emul);
+	at = phase_done(at, "guest-commands");
 	blk_poll(nvme_drv_blk(m.nvme));
-	if (m.source)
+	at = phase_done(at, "disk");
+	if (m.source) {
 		m.source->ops->poll(m.source);
+		more |= client_busy(m.source);
+	}
+	at = phase_done(at, "network");
 	if (m.deploy) {
 		u64 wait = deploy_poll(m.deploy);
 
 		m.deploy_due_ns = wait > ~0ull / 2 ? ~0ull : plat_time_ns() + wait;
 	}
+	at = phase_done(at, "store");
 	if (m.emul)
 		more |= nvme_emul_poll(m.emul);
-	if (m.source)
-		more |= client_busy(m.source);
+	phase_done(at, "completions");
 	tick = tick_needed();
 	if (tick != m.tick) {
 		m.tick = tick;
@@ -411,11 +429,19 @@ static void say_disk(const struct disk_stats *s)
 	    LLU(s->failed_reads), LLU(s->failed_writes), LLU(s->longest_read_ns / NS_PER_US));
 }
 
-/** machine_say() - see machine.h. Takes the pump. */
+/**
+ * machine_say() - see machine.h. Takes the pump.
+ *
+ * The longest stays are those since the last call.
+ */
 void machine_say(void)
 {
 	struct disk_stats ds;
 	struct source_status ss;
+
+	log_info("counters: begin");
+	counters_log();
+	counters_reset_longest();
 
 	if (m.started && !m.start_err) {
 		pump_lock();
@@ -433,8 +459,12 @@ void machine_say(void)
 			SAY("nvme_irqs=%llu nvme_resets=%llu nvme_errors=%llu",
 			    LLU(nvme_emul_stats(m.emul)->irqs), LLU(nvme_emul_stats(m.emul)->resets),
 			    LLU(nvme_emul_stats(m.emul)->errors));
+		SAY("longest_phase_us=%llu phase=%s", LLU(m.longest_ns / NS_PER_US),
+		    m.longest_phase ? m.longest_phase : "none");
+		m.longest_ns = 0;
 		pump_unlock();
 	}
 	SAY("reserved_bytes=%llu used_bytes=%llu tick=%u", LLU(core_handoff->region_bytes),
 	    LLU(memory_used()), m.tick);
+	log_info("counters: end");
 }

@@ -8,9 +8,11 @@
 #include "vmm/main/core.h"
 #include "vmm/main/machine.h"
 #include "vmm/main/pump.h"
+#include "vmm/plat/console.h"
 
 void vmm_main_init(const struct handoff *h)
 {
+	console_asked = machine_say;
 	log_info("freshet: version=%s flags=%x cpus=%u pci=%u", h->version_text, h->flags,
 		 h->cpu_count, h->pci_count);
 }

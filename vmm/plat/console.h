@@ -6,6 +6,8 @@
 
 #include "base/types.h"
 
+extern void (*console_asked)(void); /* (c) somebody wants the figures in the log; may be NULL */
+
 void console_init(void); /* serial port, if there is one */
 int console_hide(void); /* from the guest; after pio is ready */
 void console_break_lock(void); /* panic: the owner may be stopped */
