@@ -55,7 +55,7 @@ static bool jbuf_put(struct store *s, const struct record *r)
 		u8 *block = s->jbuf + (size_t)s->jblocks * JOURNAL_BLOCK;
 		u32 n;
 
-		if (s->jblocks == STORE_JBUF_BLOCKS)
+		if (s->jblocks == s->jmax)
 			return false;
 		n = record_put(block + JOURNAL_HEAD + s->jused, JOURNAL_ROOM - s->jused, r);
 		if (n) {

@@ -93,7 +93,8 @@ static bool region_ok(const struct blk_dev *blk, u64 lba, u64 sectors)
 	u32 align = BLOCK_BYTES / blk->sector_bytes;
 
 	return (blk->sector_bytes == 512 || blk->sector_bytes == BLOCK_BYTES) &&
-	       !(lba % align) && lba < blk->sectors && sectors <= blk->sectors - lba;
+	       blk->max_sectors >= 2 * align && !(lba % align) && lba < blk->sectors &&
+	       sectors <= blk->sectors - lba;
 }
 
 int store_format(struct store_format *f)
@@ -145,6 +146,7 @@ int store_create(struct store **out, struct blk_dev *blk, u64 lba, u64 sectors)
 	}
 	s->bytes = sizeof(*s) + STORE_JBUF_BLOCKS * JOURNAL_BLOCK;
 	s->blk = blk;
+	s->jmax = MIN(blk->max_sectors / (BLOCK_BYTES / blk->sector_bytes), STORE_JBUF_BLOCKS);
 	s->lba = lba;
 	s->sectors = sectors;
 	list_init(&s->ready);
@@ -449,7 +451,7 @@ static void open_read_journal(struct store *s)
 	u32 half = (u32)(s->sb.half_bytes / JOURNAL_BLOCK);
 
 	open_io(s, s->pos.off + (u64)s->tries * JOURNAL_BLOCK,
-		MIN(half - s->tries, STORE_JBUF_BLOCKS) * JOURNAL_BLOCK, journal_read);
+		MIN(half - s->tries, s->jmax) * JOURNAL_BLOCK, journal_read);
 }
 
 static void supers_read(struct blk_req *r, int err)

@@ -110,6 +110,7 @@ struct store {
 	struct blk_req req;
 	struct blk_seg seg;
 	u8 *jbuf; /* STORE_JBUF_BLOCKS blocks */
+	u32 jmax; /* (c) ... of which one request of the device takes so many */
 	u32 jblocks, jused;
 
 	/* checkpoint */

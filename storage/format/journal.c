@@ -88,7 +88,8 @@ int super_parse(const void *block, struct super *out)
 	if (s.slots_off > end || (u64)s.slots * s.chunk_bytes > end - s.slots_off ||
 	    s.crc_off > s.slots_off ||
 	    crc_table_bytes(s.slots, s.chunk_bytes) > s.slots_off - s.crc_off ||
-	    s.half_bytes < 64 * JOURNAL_BLOCK || s.half_bytes > 1ull << 40 || s.half_bytes > s.crc_off ||
+	    s.half_bytes < 64 * JOURNAL_BLOCK || s.half_bytes > 1ull << 40 ||
+	    s.half_bytes > s.crc_off ||
 	    s.half_off[1] > s.crc_off - s.half_bytes || s.half_off[0] < 2 * sizeof(*w) ||
 	    s.half_off[0] > s.half_off[1] || s.half_off[1] - s.half_off[0] < s.half_bytes)
 		return -EBADMSG;

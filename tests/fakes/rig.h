@@ -71,7 +71,7 @@ void rig_close(struct rig *g); /* just forget it, nothing is flushed */
 void rig_crash(struct rig *g); /* power cut; then the model accepts what may be, by reading all */
 void rig_set_image(struct rig *g, const struct image_fake *im);
 void rig_tick(struct rig *g);
-/** rig_until() - tick until nothing is in flight; false when that takes too long or the power went */
+/** rig_until_idle() - until nothing is in flight; false: takes too long, or the power went */
 bool rig_until_idle(struct rig *g);
 bool rig_until_complete(struct rig *g);
 /** rig_random_op() - start one, if there is room */

@@ -286,7 +286,8 @@ static void guest_scribbles_on_its_buffer(void **state)
 	reopen(g);
 	struct blk_seg two[2] = { { HPA((uintptr_t)buf), 2048 }, { HPA((uintptr_t)buf), 2048 } };
 	int err = 1;
-	struct blk_req r = { .op = BLK_READ, .lba = 5 * PER, .sectors = 8, .segs = two, .nsegs = 2 };
+	struct blk_req r = { .op = BLK_READ, .lba = 5 * PER, .sectors = 8, .segs = two,
+			     .nsegs = 2 };
 
 	/* both halves to the same place: the sum over the segments cannot be right */
 	extern void basic_done(struct blk_req *, int);
@@ -627,7 +628,7 @@ static void memory_for_64_gib(void **state)
 	g->pool_bytes = g->crc_bytes = 0;
 	rig_format(g);
 	assert_int_equal(rig_open(g), 0);
-	/* the fake disk is small: add what the checksum cache and the allocator of a real one take */
+	/* the fake disk is small: a real one's checksum cache and allocator take more */
 	u64 bytes = stats(g).memory_bytes + 2 * MIB + 512 * KIB - g->store->crc.bytes;
 
 	print_message("memory: %llu KiB\n", (unsigned long long)bytes / 1024);

@@ -37,6 +37,8 @@ static const struct image_fake small4k = {
 	.seed = seed_of,
 };
 
+static bool few_segs;
+
 static void some_ops(struct rig *g, u32 ops)
 {
 	for (u32 i = 0; i < ops && !g->dev->dead; i++) {
@@ -62,12 +64,17 @@ static void sound(struct rig *g)
 static void one(u64 seed, enum store_policy policy, u32 dev_sector, const struct image_fake *im,
 		u32 crashes)
 {
-	struct rig *g = rig_create(seed, im, 24 * MIB, dev_sector);
+	struct rig *g = rig_create(seed, im, im->chunk_bytes > 65536 ? 40 * MIB : 24 * MIB,
+				   dev_sector);
 
 	g->policy = policy;
 	g->fill.on = seed % 2;
 	g->fill.idle_ms = 1;
 	g->dev->blk.write_cache = seed % 5 != 4;
+	if (few_segs) {
+		g->dev->blk.max_sectors = 56;
+		g->dev->blk.max_segs = 3;
+	}
 	rig_format(g);
 	for (u32 i = 0; i <= crashes; i++) {
 		int err;
@@ -218,6 +225,23 @@ static void push_survives_4k_guest(void **state)
 	many(STORE_POLICY_PUSH, 512, &small4k, 6);
 }
 
+/* large chunks, a disk that takes little at a time, odd numbers everywhere */
+static void push_survives_odd_sizes(void **state)
+{
+	static const struct image_fake large = {
+		.version = 1,
+		.image_bytes = 9 * 1048576 - 12345 * 512,
+		.chunk_bytes = 1048576,
+		.sector_bytes = 512,
+		.seed = seed_of,
+	};
+
+	(void)state;
+	few_segs = true;
+	many(STORE_POLICY_PUSH, 512, &large, 4);
+	few_segs = false;
+}
+
 static void boot_forgets(void **state)
 {
 	(void)state;
@@ -230,6 +254,7 @@ int main(void)
 		cmocka_unit_test(push_survives),
 		cmocka_unit_test(push_survives_4k_disk),
 		cmocka_unit_test(push_survives_4k_guest),
+		cmocka_unit_test(push_survives_odd_sizes),
 		cmocka_unit_test(boot_forgets),
 		cmocka_unit_test(checkpoints_survive),
 		cmocka_unit_test(long_appends_survive),
