@@ -30,6 +30,10 @@ fuzz_gpt-libs := -lcrypto -lz
 deploy-src := $(addprefix storage/core/, deploy.c deploy_claim.c deploy_bg.c deploy_report.c)
 core-src += $(deploy-src)
 
-unit += deploy
-unit_deploy-src := tests/unit/deploy_test.c tests/unit/deploy_fake.c $(deploy-src) $(format-host)
+unit += deploy deploy_store
+unit_deploy-src := tests/unit/deploy_test.c tests/unit/deploy_fake.c tests/unit/deploy_fake_store.c \
+	$(deploy-src) $(format-host)
 unit_deploy-libs := -lcrypto -lz
+unit_deploy_store-src = tests/unit/deploy_store_test.c tests/unit/deploy_fake.c $(deploy-src) \
+	$(store-core) $(format-host)
+unit_deploy_store-libs := -lcrypto -lz

@@ -3,7 +3,7 @@
  *
  * Disk: a volatile cache; a power cut takes back any subset of the sectors not
  * flushed. Source: documents and chunks from tables, each fault by a flag.
- * Store and virtual disk (store.h, disk.h) are stand-ins that keep what deploy
+ * Store and virtual disk (deploy_fake_store.c) are stand-ins that keep what deploy
  * cares about (meta, manifest) in the first sectors of the region, through
  * the same fake disk.
  */
@@ -35,7 +35,7 @@ void fake_disk_power_cycle(struct fake_disk *f, u32 seed);
 
 struct fake_source {
 	struct source src;
-	struct list docs, chunks;
+	struct list docs, chunks, cancelled;
 	bool link, ip, up;
 	int get_err; /* not 0: no answer, this error */
 	u32 ticket_status, manifest_status; /* not 0: this HTTP status instead of the document */
@@ -46,7 +46,7 @@ struct fake_source {
 		u8 digest[32];
 		u8 *bytes;
 		u32 n;
-	} objects[128]; /* manifests and chunks */
+	} objects[1024]; /* manifests and chunks */
 	u32 object_count;
 	u32 gets, fetches, posts;
 	char last_path[256], last_post[8192];
