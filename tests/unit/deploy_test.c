@@ -1,4 +1,4 @@
-/* storage/core/deploy: each way through a boot, against deploy_fake.h's world and a virtual clock. */
+/* storage/core/deploy: each way through a boot, in the world of deploy_fake.h, by a virtual clock. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -1056,7 +1056,8 @@ static void reports(void **state)
 	switch_on();
 	assert_true(run_until(DEPLOY_READY, 60));
 	run_for(1);
-	assert_non_null(strstr(net.last_post, "{\"uuid\":\"04030201-0605-0807-090a-0b0c0d0e0f10\","));
+	assert_non_null(strstr(net.last_post,
+			       "{\"uuid\":\"04030201-0605-0807-090a-0b0c0d0e0f10\","));
 	assert_non_null(strstr(net.last_post, "\"build\":\"test \\\"build\\\"\","));
 	assert_non_null(strstr(net.last_post, "\"state\":\"ready\""));
 	assert_non_null(strstr(net.last_post, "\"percent\":12.3"));
