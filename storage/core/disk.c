@@ -48,7 +48,7 @@ static void set_fill(struct disk *d, const struct disk_fill *fill)
 	if (!d->fill.idle_ms)
 		d->fill.idle_ms = FILL_IDLE_MS;
 	d->fill_tokens = 0;
-	d->fill_time = d->miss_time = plat_time_ns();
+	d->fill_time = plat_time_ns();
 }
 
 /* ---------------------------------------------------------------- create, destroy */

@@ -260,6 +260,34 @@ static void rot_offline_fails_that_block_alone(void **state)
 	rig_destroy(g);
 }
 
+/* Table pages rot like chunks: with a source that is repaired, without one it is an error. */
+static void rotten_table_page(void **state)
+{
+	struct rig *g = opened(&v1, 24 * MIB, false);
+
+	(void)state;
+	assert_int_equal(rig_io(g, BLK_READ, 0, 8, false), 0);
+	assert_int_equal(rig_quiesce(g), 0);
+	reopen(g);
+	disk_fake_rot(g->dev, where(g, 60, 0) + 5, 1);
+	assert_int_equal(rig_io(g, BLK_READ, 30 * PER, 8, false), 0);
+	assert_int_equal(stats(g).corrupt_chunks, 1);
+	assert_int_equal(rig_quiesce(g), 0);
+	assert_int_equal(stats(g).repaired_chunks, 1);
+	reopen(g);
+	assert_int_equal(rig_io(g, BLK_READ, 31 * PER, 8, false), 0); /* 31 is all zero */
+	assert_int_equal(stats(g).corrupt_chunks, 0);
+	assert_int_equal(rig_quiesce(g), 0);
+	g->no_source = g->offline = g->expect_errors = true;
+	reopen(g);
+	assert_int_equal(rig_io(g, BLK_READ, 38 * PER, 8, false), 0); /* so is 38 */
+	reopen(g);
+	disk_fake_rot(g->dev, where(g, 60, 0) + 5, 1);
+	assert_int_equal(rig_io(g, BLK_READ, 40 * PER, 8, false), -EIO);
+	assert_int_equal(rig_io(g, BLK_READ, 0, 8, false), 0);
+	rig_destroy(g);
+}
+
 static void unreadable_sums_are_survived(void **state)
 {
 	struct rig *g = filled();
@@ -474,6 +502,22 @@ static void new_version_keeps_what_is_equal(void **state)
 	rig_destroy(g);
 }
 
+/* Nothing to compare with: everything is fetched anew, and right. */
+static void new_version_without_the_old_table(void **state)
+{
+	struct rig *g = filled();
+
+	(void)state;
+	source_fake_add(g->source, &v2);
+	rig_set_image(g, &v2);
+	disk_fake_rot(g->dev, where(g, 60, 0) + 5, 1);
+	reopen(g);
+	rig_check_all(g, false);
+	assert_true(rig_until_complete(g));
+	rig_check_all(g, false);
+	rig_destroy(g);
+}
+
 /* The power goes at every point of a binding: it is one version or the other. */
 static void binding_is_atomic(void **state)
 {
@@ -652,6 +696,7 @@ int main(void)
 		cmocka_unit_test(source_taken_away_and_back),
 		cmocka_unit_test(rot_is_found_and_repaired),
 		cmocka_unit_test(rot_offline_fails_that_block_alone),
+		cmocka_unit_test(rotten_table_page),
 		cmocka_unit_test(unreadable_sums_are_survived),
 		cmocka_unit_test(guest_scribbles_on_its_buffer),
 		cmocka_unit_test(full_write_during_partial),
@@ -659,6 +704,7 @@ int main(void)
 		cmocka_unit_test(push_to_boot_forgets_for_good),
 		cmocka_unit_test(freed_slots_are_not_named_twice),
 		cmocka_unit_test(new_version_keeps_what_is_equal),
+		cmocka_unit_test(new_version_without_the_old_table),
 		cmocka_unit_test(binding_is_atomic),
 		cmocka_unit_test(store_smaller_than_the_image),
 		cmocka_unit_test(too_small_or_odd),
