@@ -804,20 +804,16 @@ static bool run_step(struct deploy *d, u64 now)
 	return steps[d->step](d);
 }
 
-static u64 until(u64 at, u64 now)
-{
-	return at > now ? at - now : 0;
-}
-
 /**
  * deploy_poll() - do everything that can be done now
  *
  * Context: pump, after the block device and the source were polled.
- * Return: ns until it wants to be called again without other cause.
+ * Return: ns until it wants to be called again without other cause; ~0 when only
+ * the guest, the device or the source can give it work.
  */
 u64 deploy_poll(struct deploy *d)
 {
-	u64 now = plat_time_ns(), wait = NS_PER_SEC, disk_wait = ~0ull;
+	u64 now = plat_time_ns(), wait, disk_wait = ~0ull;
 
 	while (run_step(d, now))
 		;
@@ -826,13 +822,12 @@ u64 deploy_poll(struct deploy *d)
 		while (run_step(d, now)) /* it may have called us back */
 			;
 	}
-	wait = MIN(wait, deploy_report_poll(d, now));
+	wait = d->step == STEP_READY ? deploy_ready_wait(d, now) : NS_PER_SEC;
 	if (d->retry_at > now)
-		wait = MIN(wait, until(d->retry_at, now));
+		wait = MIN(wait, d->retry_at - now);
 	else if (waits_for_network(d))
 		wait = MIN(wait, 100 * NS_PER_MS);
-	if (d->step == STEP_READY && d->bg == BG_WAIT)
-		wait = MIN(wait, until(d->bg_at, now) + NS_PER_MS);
+	wait = MIN(wait, deploy_report_poll(d, now));
 	return MIN(wait, disk_wait);
 }
 

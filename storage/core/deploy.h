@@ -96,7 +96,8 @@ void deploy_destroy(struct deploy *d);
 /**
  * deploy_poll() - do everything that can be done now
  *
- * Return: ns until it wants to be called again without other cause.
+ * Return: ns until it wants to be called again without other cause. ~0 (behind a
+ * quiet guest): only a completion, a submission or the source can give it work.
  */
 u64 deploy_poll(struct deploy *d);
 

@@ -186,8 +186,6 @@ static void bg_wait(struct deploy *d, u64 now)
 	d->cfg.source->ops->status(d->cfg.source, &st);
 	if (st.state == SOURCE_UP || (st.link_up && st.ip))
 		d->bg = BG_TICKET;
-	else
-		d->bg_at = now + NS_PER_SEC;
 }
 
 /** deploy_step_ready() - all that goes on behind a running guest */
@@ -218,4 +216,24 @@ bool deploy_step_ready(struct deploy *d)
 		break;
 	}
 	return d->bg != before;
+}
+
+/**
+ * deploy_ready_wait() - when there is something to do behind a quiet guest
+ *
+ * A network that comes up is noticed by the pump's round that it causes, so
+ * nothing is asked for that: a complete store without a network must not tick.
+ * Return: ns from @now; ~0: nothing.
+ */
+u64 deploy_ready_wait(const struct deploy *d, u64 now)
+{
+	u64 wait = ~0ull, offline_at = d->down_since_ns + OFFLINE_AFTER_NS;
+
+	if (d->bg != BG_WAIT)
+		return NS_PER_SEC;
+	if (d->bg_at > now)
+		wait = d->bg_at - now;
+	if (d->down_since_ns && offline_at > now && store_meta(d->store)->complete)
+		wait = MIN(wait, offline_at - now);
+	return wait;
 }

@@ -179,6 +179,7 @@ void deploy_reset_store(struct deploy *d);
 
 /* deploy_bg.c */
 bool deploy_step_ready(struct deploy *d);
+u64 deploy_ready_wait(const struct deploy *d, u64 now);
 
 /* deploy_claim.c */
 bool deploy_step_decide(struct deploy *d);

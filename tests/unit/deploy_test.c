@@ -1,4 +1,4 @@
-/* storage/core/deploy: each way through a boot, in the world of deploy_fake.h, by a virtual clock. */
+/* storage/core/deploy: each way through a boot, in the world of deploy_fake.h. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -522,6 +522,24 @@ static void complete_store_waits_for_nothing(void **state)
 	assert_false(fake_store.offline);
 	assert_true(net.posts > 0);
 	assert_int_equal(net.gets, 1); /* the ticket, in the background */
+}
+
+/* Behind a quiet guest nothing ticks: with a network every 5 min, without one never. */
+static void quiet_guest_is_left_alone(void **state)
+{
+	(void)state;
+	plant(true, 10);
+	switch_on();
+	run_for(5);
+	assert_int_equal(st.state, DEPLOY_READY);
+	assert_true(deploy_poll(dep) > 200 * NS_PER_SEC);
+	switch_off();
+	fake_source_up(&net, false);
+	switch_on();
+	run_for(5);
+	assert_in_range(deploy_poll(dep), 10 * NS_PER_SEC, 16 * NS_PER_SEC); /* then offline */
+	run_for(20);
+	assert_true(deploy_poll(dep) == ~0ull);
 }
 
 static void complete_store_without_a_network_card(void **state)
@@ -1129,6 +1147,7 @@ int main(void)
 		T(interrupted_claim_waits_for_a_ticket_that_allows_it),
 		T(failing_disk),
 		T(complete_store_waits_for_nothing),
+		T(quiet_guest_is_left_alone),
 		T(complete_store_without_a_network_card),
 		T(blank_disk_without_a_network_card),
 		T(incomplete_store_can_be_tried),
