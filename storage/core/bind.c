@@ -283,7 +283,6 @@ static int other_version(struct disk *d, const struct disk_cfg *cfg)
 		adopt(d);
 		return 0;
 	}
-	chunkmap_ovl_drop(s->map);
 	d->phase = DISK_BINDING;
 	return 0;
 }

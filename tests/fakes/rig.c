@@ -13,6 +13,7 @@
 #include "base/endian.h"
 #include "base/err.h"
 #include "base/plat_host.h"
+#include "storage/core/store_priv.h"
 
 #define IDS_MAX (1u << 20)
 #define TICKS_MAX 400000u
@@ -292,6 +293,8 @@ bool rig_until_idle(struct rig *g)
 bool rig_until_complete(struct rig *g)
 {
 	for (u32 i = 0; i < TICKS_MAX; i++) {
+		if (store_meta(g->store)->complete && g->store->map->present != g->store->map->n)
+			die(g, "complete, and something is missing", 0);
 		if (store_meta(g->store)->complete && !g->dev->inflight)
 			return true;
 		rig_tick(g);

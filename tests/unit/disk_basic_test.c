@@ -130,19 +130,19 @@ static void fill_obeys_limit_and_idle(void **state)
 
 static void demand_stops_fill(void **state)
 {
-	struct rig *g = opened(&v1, 24 * MIB, true);
+	struct rig *g = opened(&v1, 24 * MIB, false);
+	struct disk_fill fill = { .on = true, .idle_ms = 5 };
 
 	(void)state;
+	assert_int_equal(rig_io(g, BLK_READ, 0, 8, false), 0); /* the table page is here */
 	g->source->gone = true;
+	disk_set_fill(g->disk, &fill);
 	rig_start(g, BLK_READ, 40 * PER, 8, false);
-	for (u32 i = 0; i < 1000; i++)
-		rig_tick(g);
-	/* what fill had asked for may be there; nothing new while the guest waits */
-	u32 most = g->source->norder;
+	u32 before = g->source->norder;
 
 	for (u32 i = 0; i < 5000; i++)
 		rig_tick(g);
-	assert_int_equal(g->source->norder, most);
+	assert_int_equal(g->source->norder, before + 1); /* the guest's, nothing else */
 	assert_int_equal(stats(g).waiting, 1);
 	assert_true(stats(g).longest_wait_ns > 0);
 	g->source->gone = false;
@@ -205,6 +205,26 @@ static void source_taken_away_and_back(void **state)
 
 /* ---------------------------------------------------------------- rot */
 
+static void basic_done(struct blk_req *r, int err)
+{
+	*(int *)r->owner = err;
+}
+
+/* Read one block with both halves going to the same place: its sum cannot be right there. */
+static int doubled_read(struct rig *g, u64 sector)
+{
+	u8 buf[2048];
+	struct blk_seg two[2] = { { HPA((uintptr_t)buf), 2048 }, { HPA((uintptr_t)buf), 2048 } };
+	int err = 1;
+	struct blk_req r = { .op = BLK_READ, .lba = sector, .sectors = 8, .segs = two, .nsegs = 2,
+			     .done = basic_done, .owner = &err };
+
+	blk_submit(disk_blk(g->disk), &r);
+	for (u32 i = 0; i < 10000 && err == 1; i++)
+		rig_tick(g);
+	return err;
+}
+
 static void rot_is_found_and_repaired(void **state)
 {
 	struct rig *g = filled();
@@ -249,6 +269,8 @@ static void rot_offline_fails_that_block_alone(void **state)
 	assert_int_equal(rig_read(g, 8 * PER, 32, buf), 0);
 	assert_int_equal(rig_read(g, 8 * PER + 40, PER - 40, buf), 0);
 	assert_int_equal(stats(g).failed_reads, 3);
+	/* a good block of the bad chunk, read so that it has to be looked at twice */
+	assert_int_equal(doubled_read(g, 5 * PER + 40), 0);
 	g->expect_errors = true;
 	assert_int_equal(rig_io(g, BLK_READ, 8 * PER + 40, 8, false), 0);
 	/* the source comes back: no error any more */
@@ -304,7 +326,6 @@ static void unreadable_sums_are_survived(void **state)
 static void guest_scribbles_on_its_buffer(void **state)
 {
 	struct rig *g = filled();
-	u8 buf[8 * 512];
 
 	(void)state;
 	/*
@@ -312,28 +333,25 @@ static void guest_scribbles_on_its_buffer(void **state)
 	 * slot is read again into memory of our own.
 	 */
 	reopen(g);
-	struct blk_seg two[2] = { { HPA((uintptr_t)buf), 2048 }, { HPA((uintptr_t)buf), 2048 } };
-	int err = 1;
-	struct blk_req r = { .op = BLK_READ, .lba = 5 * PER, .sectors = 8, .segs = two,
-			     .nsegs = 2 };
-
-	/* both halves to the same place: the sum over the segments cannot be right */
-	extern void basic_done(struct blk_req *, int);
-	r.done = basic_done;
-	r.owner = &err;
-	blk_submit(disk_blk(g->disk), &r);
-	for (u32 i = 0; i < 10000 && err == 1; i++)
-		rig_tick(g);
-	assert_int_equal(err, 0);
+	assert_int_equal(doubled_read(g, 5 * PER), 0);
 	assert_int_equal(stats(g).corrupt_chunks, 0);
 	rig_destroy(g);
 }
 
-void basic_done(struct blk_req *r, int err);
-
-void basic_done(struct blk_req *r, int err)
+/* Data and sums of one slot lie at another's place: right in themselves, and wrong there. */
+static void misplaced_write_is_found(void **state)
 {
-	*(int *)r->owner = err;
+	struct rig *g = filled();
+	u64 sums = g->store_lba * 512 + g->store->sb.crc_off;
+	u32 a = g->store->map->base[5], b = g->store->map->base[6];
+
+	(void)state;
+	memcpy(g->dev->media + where(g, 6, 0), g->dev->media + where(g, 5, 0), CHUNK);
+	memcpy(g->dev->media + sums + b * 64, g->dev->media + sums + a * 64, 64);
+	reopen(g);
+	rig_check_all(g, false);
+	assert_int_equal(stats(g).corrupt_chunks, 1);
+	rig_destroy(g);
 }
 
 /* ---------------------------------------------------------------- who wins */
@@ -647,6 +665,8 @@ static void read_ahead_is_used(void **state)
 	for (u32 i = 0; i < 10; i++)
 		assert_int_equal(rig_io(g, BLK_READ, (i * 6 + 1) * PER + 8, 8, false), 0);
 	assert_int_equal(stats(g).ahead_chunks, 0);
+	/* the table page has told which chunks are zero: no need to ask for those */
+	assert_true(stats(g).chunks_present >= 9);
 	rig_destroy(g);
 }
 
@@ -699,6 +719,7 @@ int main(void)
 		cmocka_unit_test(rotten_table_page),
 		cmocka_unit_test(unreadable_sums_are_survived),
 		cmocka_unit_test(guest_scribbles_on_its_buffer),
+		cmocka_unit_test(misplaced_write_is_found),
 		cmocka_unit_test(full_write_during_partial),
 		cmocka_unit_test(zeroes_during_partial),
 		cmocka_unit_test(push_to_boot_forgets_for_good),
