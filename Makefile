@@ -68,37 +68,37 @@ $(tp-stamp): tools/third-party.sh
 $(BUILD)/vmm/tp/%.o: $(tp-stamp) $(flag-file)
 	@mkdir -p $(@D)
 	@echo "  CC(vmm)  $*.c"
-	$(Q)gcc $(tp-vmm-flags) -MMD -MP -c $(TP)/$*.c -o $@
+	$(Q)gcc $(tp-vmm-flags) -MD -MP -c $(TP)/$*.c -o $@
 $(BUILD)/vmm/%.o: %.c $(flag-file) | $(tp-stamp)
 	@mkdir -p $(@D)
 	@echo "  CC(vmm)  $<"
-	$(Q)gcc $(vmm-flags) -MMD -MP -c $< -o $@
+	$(Q)gcc $(vmm-flags) -MD -MP -c $< -o $@
 $(BUILD)/vmm/%.o: %.S $(flag-file)
 	@mkdir -p $(@D)
 	@echo "  AS(vmm)  $<"
-	$(Q)gcc $(vmm-flags) -D__ASSEMBLY__ -MMD -MP -c $< -o $@
+	$(Q)gcc $(vmm-flags) -D__ASSEMBLY__ -MD -MP -c $< -o $@
 
 $(BUILD)/host/tp/%.o: $(tp-stamp) $(flag-file)
 	@mkdir -p $(@D)
-	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(lwip-inc) -MMD -MP -c $(TP)/$*.c -o $@
+	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(lwip-inc) -MD -MP -c $(TP)/$*.c -o $@
 $(BUILD)/asan/tp/%.o: $(tp-stamp) $(flag-file)
 	@mkdir -p $(@D)
-	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(asan-flags) $(lwip-inc) -MMD -MP -c $(TP)/$*.c -o $@
+	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(asan-flags) $(lwip-inc) -MD -MP -c $(TP)/$*.c -o $@
 $(BUILD)/fuzz/tp/%.o: $(tp-stamp) $(flag-file)
 	@mkdir -p $(@D)
-	$(Q)clang $(filter-out $(warn),$(host-flags)) -w -fsanitize=fuzzer-no-link,address,undefined $(lwip-inc) -MMD -MP -c $(TP)/$*.c -o $@
+	$(Q)clang $(filter-out $(warn),$(host-flags)) -w -fsanitize=fuzzer-no-link,address,undefined $(lwip-inc) -MD -MP -c $(TP)/$*.c -o $@
 $(BUILD)/host/%.o: %.c $(flag-file) | $(tp-stamp)
 	@mkdir -p $(@D)
 	@echo "  CC       $<"
-	$(Q)$(host-cc) $(host-flags) $(lwip-inc) -MMD -MP -c $< -o $@
+	$(Q)$(host-cc) $(host-flags) $(lwip-inc) -MD -MP -c $< -o $@
 $(BUILD)/asan/%.o: %.c $(flag-file) | $(tp-stamp)
 	@mkdir -p $(@D)
 	@echo "  CC(asan) $<"
-	$(Q)$(host-cc) $(host-flags) $(asan-flags) $(lwip-inc) -MMD -MP -c $< -o $@
+	$(Q)$(host-cc) $(host-flags) $(asan-flags) $(lwip-inc) -MD -MP -c $< -o $@
 $(BUILD)/fuzz/%.o: %.c $(flag-file) | $(tp-stamp)
 	@mkdir -p $(@D)
 	@echo "  CC(fuzz) $<"
-	$(Q)clang $(host-flags) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(lwip-inc) -MMD -MP -c $< -o $@
+	$(Q)clang $(host-flags) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(lwip-inc) -MD -MP -c $< -o $@
 
 # ---------------------------------------------------------------- the VMM
 
@@ -106,7 +106,8 @@ vmm-objs := $(call vmm-obj,$(core-src) $(vmm-src) $(tp-vmm-src))
 $(BUILD)/vmm.elf: $(vmm-objs) vmm/main/vmm.lds
 	@echo "  LD       $@"
 	$(Q)ld -nostdlib -static -z noexecstack -z max-page-size=4096 --gc-sections --no-warn-rwx-segments \
-		-T vmm/main/vmm.lds -o $@ $(vmm-objs)
+		-T vmm/main/vmm.lds -o $@.plain $(vmm-objs)
+	$(Q)tools/vmm-symbols.py $@.plain $@
 
 # ---------------------------------------------------------------- programs
 

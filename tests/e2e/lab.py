@@ -112,17 +112,17 @@ class Qmp:
         json.loads(self.file.readline())
         self.cmd("qmp_capabilities")
 
-    def cmd(self, name, **args):
-        self.sock.sendall((json.dumps({"execute": name, "arguments": args}) + "\n").encode())
+    def cmd(self, command, **args):
+        self.sock.sendall((json.dumps({"execute": command, "arguments": args}) + "\n").encode())
         while True:
             line = self.file.readline()
             if not line:
-                raise LabError("QEMU closed its monitor during %s" % name)
+                raise LabError("QEMU closed its monitor during %s" % command)
             r = json.loads(line)
             if "event" in r:
                 self.events.append(r)
             elif "error" in r:
-                raise LabError("QMP %s: %s" % (name, r["error"]["desc"]))
+                raise LabError("QMP %s: %s" % (command, r["error"]["desc"]))
             else:
                 return r.get("return")
 
@@ -223,7 +223,7 @@ class Pc:
         self.com1.send(password + "\n")
         self.com1.wait(r"[#$] ", 120, "a shell prompt")
         self.n = 0
-        self.sh("stty -echo; export TERM=dumb; dmesg -n 1")
+        self.sh("stty -echo; export TERM=dumb PS1=; dmesg -n 1")
         return at
 
     def tiny(self, limit=300):
@@ -232,7 +232,7 @@ class Pc:
         at = self.seconds()
         self.com1.wait(r"# ", 60, "its shell")
         self.n = 0
-        self.sh("stty -echo")
+        self.sh("stty -echo; PS1=")
         return at
 
     def sh(self, command, limit=120):
@@ -406,7 +406,7 @@ def guest_check_files(pc):
 def vmm_say(pc):
     """Ask the VMM for its figures on COM2: a write to the scratch register of the port it owns."""
     for _ in range(20):  # it answers once a second at most
-        pc.sh("printf '\\1' | dd of=/dev/port bs=1 seek=$((0x2ff)) conv=notrunc 2>/dev/null")
+        pc.sh("printf F | dd of=/dev/port bs=1 seek=$((0x2ff)) conv=notrunc 2>/dev/null")
         try:
             return pc.com2.wait(r"(?s)counters: begin(.*?)counters: end", 1, "the VMM's figures").group(1)
         except LabError:

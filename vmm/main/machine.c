@@ -451,13 +451,14 @@ void machine_say(void)
 		}
 		if (m.source) {
 			m.source->ops->status(m.source, &ss);
-			SAY("wire_bytes=%llu plain_bytes=%llu chunks=%llu corrupt=%llu retries=%llu",
-			    LLU(ss.wire_bytes), LLU(ss.plain_bytes), LLU(ss.chunks),
+			SAY("wire_bytes=%llu plain_bytes=%llu chunks=%llu corrupt=%llu "
+			    "retries=%llu", LLU(ss.wire_bytes), LLU(ss.plain_bytes), LLU(ss.chunks),
 			    LLU(ss.corrupt), LLU(ss.retries));
 		}
 		if (m.emul)
 			SAY("nvme_irqs=%llu nvme_resets=%llu nvme_errors=%llu",
-			    LLU(nvme_emul_stats(m.emul)->irqs), LLU(nvme_emul_stats(m.emul)->resets),
+			    LLU(nvme_emul_stats(m.emul)->irqs),
+			    LLU(nvme_emul_stats(m.emul)->resets),
 			    LLU(nvme_emul_stats(m.emul)->errors));
 		SAY("longest_phase_us=%llu phase=%s", LLU(m.longest_ns / NS_PER_US),
 		    m.longest_phase ? m.longest_phase : "none");

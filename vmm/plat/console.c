@@ -30,6 +30,7 @@
 #define COM_LSR 5
 #define  COM_LSR_THRE 0x20
 #define COM_SCR 7
+#define  SCR_ASK 0x46 /* not a value that drivers probe with */
 #define COM_PORTS 8
 
 /* Longer than one character takes at 115200; a port that never drains is given up. */
@@ -134,7 +135,7 @@ static void scratch_written(void)
 static bool hidden_access(void *ctx, struct pio_access *a)
 {
 	(void)ctx;
-	if (a->write && a->port == COM_BASE + COM_SCR)
+	if (a->write && a->port == COM_BASE + COM_SCR && (u8)a->value == SCR_ASK)
 		scratch_written();
 	/* Firmware that has a driver on this port polls it: nothing received, always ready. */
 	if (!a->write)
