@@ -1,4 +1,4 @@
-/* The chunk decoder: pieces or whole, the same verdict and the same bytes; never outside its room. */
+/* The chunk object: header, stored and zlib payloads, fed in pieces. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

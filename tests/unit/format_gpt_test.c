@@ -1,4 +1,4 @@
-/* storage/format/gpt: what it builds it recognises, sgdisk-independent checks, damage is foreign. */
+/* storage/format/gpt: what it builds it recognises; damage makes a disk foreign. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
