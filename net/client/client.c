@@ -419,6 +419,25 @@ bool client_busy(struct source *s)
 	return c->kick || c->more || !list_empty(&c->done_reqs) || !list_empty(&c->done_docs);
 }
 
+int client_pending(struct source *s)
+{
+	struct client *c = to_client(s);
+	struct source_req *r;
+	int best = NONE_PENDING;
+
+	for (int p = SOURCE_FILL; p >= SOURCE_DEMAND; p--)
+		if (!list_empty(&c->queue[p]))
+			best = p;
+	list_for_each(r, &c->delayed, link)
+		best = MIN(best, (int)r->prio);
+	for (u32 i = 0; i < c->o.conns; i++)
+		best = MIN(best, conn_pending(c->conns[i]));
+	if (best == NONE_PENDING && !(list_empty(&c->docs) && list_empty(&c->posts) &&
+				      list_empty(&c->wire)))
+		best = SOURCE_FILL;
+	return best == NONE_PENDING ? -1 : best;
+}
+
 u64 client_deadline_ns(struct source *s)
 {
 	struct client *c = to_client(s);

@@ -33,6 +33,14 @@ int client_create(const struct client_opts *opts, struct source **out);
 bool client_busy(struct source *s);
 
 /**
+ * client_pending() - the most urgent thing that waits for the network
+ *
+ * Return: enum source_prio of a chunk request; SOURCE_FILL for documents and
+ * reports; -1 when nothing is asked for: then no timer matters to anybody.
+ */
+int client_pending(struct source *s);
+
+/**
  * client_deadline_ns() - when poll() must run even if no frame arrives
  *
  * Absolute, as plat_time_ns(); includes the stack's. A minute away when there

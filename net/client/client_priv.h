@@ -32,6 +32,8 @@ enum slot_kind {
 	SLOT_GONE, /* cancelled on the wire: read the response away */
 };
 
+#define NONE_PENDING (SOURCE_FILL + 1)
+
 struct slot {
 	enum slot_kind kind;
 	union {
@@ -115,6 +117,8 @@ void conn_drop(struct conn *k, int err); /* slots go back by client_slot_lost() 
 void conn_process(struct conn *k);
 void conn_timeouts(struct conn *k, u64 now);
 u64 conn_deadline(const struct conn *k);
+/* Most urgent chunk request that was sent here, or NONE_PENDING */
+int conn_pending(const struct conn *k);
 bool conn_rx_pending(const struct conn *k);
 /* 0; -EAGAIN no room now (nothing sent); other errors: the connection was dropped */
 int conn_send(struct conn *k, struct slot s, const char *method, const char *path,

@@ -404,6 +404,19 @@ void conn_timeouts(struct conn *k, u64 now)
 	conn_drop(k, -ETIMEDOUT);
 }
 
+int conn_pending(const struct conn *k)
+{
+	int best = NONE_PENDING;
+
+	for (u32 i = 0; i < k->count; i++) {
+		const struct slot *s = &k->slots[(k->head + i) % CLIENT_DEPTH_MAX];
+
+		if (s->kind == SLOT_CHUNK)
+			best = MIN(best, (int)s->req->prio);
+	}
+	return best;
+}
+
 u64 conn_deadline(const struct conn *k)
 {
 	if (k->state == CONN_CLOSED)

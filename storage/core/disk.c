@@ -20,7 +20,7 @@
 
 #define POOL_BYTES (8u << 20)
 #define CRC_BYTES (2u << 20)
-#define FILL_IDLE_MS 10000u
+#define FILL_IDLE_MS 15000u
 #define RESERVE_BYTES (512ull << 20)
 #define ROUNDS 16
 

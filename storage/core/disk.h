@@ -36,7 +36,7 @@ struct disk_fill {
 	u32 limit_kib_s; /* 0: none */
 	/*
 	 * Fill waits until the guest has missed nothing for so long. 0: the
-	 * default, 10 s: a boot reads in bursts, and fill is not to get between.
+	 * default, 15 s: a boot reads in bursts, and fill is not to get between.
 	 */
 	u32 idle_ms;
 };

@@ -97,7 +97,7 @@ class Demo:
                 self.counters(pc, "cold")
                 self.check_files(pc, "cold")
                 self.say("fill: waiting for 100 %")
-                pc.com2.wait(r"complete=1", 900, "the fill's end")
+                lab.wait_fill(pc, 900)
                 r["fill_s"] = pc.seconds() - r["cold_boot_s"]
                 self.say("fill: complete %.1f s after login" % r["fill_s"])
                 pc.sh("echo kept > /root/written; sha256sum /root/written > /root/written.sum; sync")

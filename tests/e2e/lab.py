@@ -168,7 +168,7 @@ class Pc:
                     % (disk.path, "on" if snapshot else "off"),
                     "-device", "nvme,drive=d0,serial=%s%s" % (disk.serial, ",bootindex=1" if boot == "disk" else "")]
         if nic:
-            net = "user,id=n0,ipv6=off"
+            net = "user,id=n0"
             if tftp:
                 net += ",tftp=%s,bootfile=%s" % (tftp, bootfile)
             cmd += ["-netdev", net, "-device",
@@ -413,6 +413,15 @@ def vmm_say(pc):
             if pc.proc.poll() is not None:
                 raise
     raise LabError("the VMM does not answer when asked for its figures")
+
+
+def wait_fill(pc, limit=300):
+    """Until the store is complete."""
+    end = time.monotonic() + limit * PATIENCE
+    while "store: complete" not in pc.vmm_log():
+        if time.monotonic() > end or pc.proc.poll() is not None:
+            raise LabError("the store is not complete; see %s/vmm.log" % pc.folder)
+        time.sleep(0.2)
 
 
 def vmm_counters(pc):

@@ -80,7 +80,7 @@ def run(folder, rounds):
                 f["wire"], f["plain"], f["asked"] = s["wire_bytes"], s["fetched_bytes"], s["asked_bytes"]
                 f["reserved"] = s["reserved_bytes"]
                 f["used_memory"] = s["used_bytes"]
-                pc.com2.wait(r"complete=1|fill: complete|store: complete", 900, "the fill's end")
+                lab.wait_fill(pc, 900)
                 pc.power_off()
             with Pc(folder, "warm", disk=disk, boot="disk") as pc:
                 t["warm"].append(pc.login())

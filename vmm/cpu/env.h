@@ -24,8 +24,8 @@ struct cpu_env {
 	s64 (*hypercall)(u32 nr, u64 arg);
 	/* Exit path: an NMI was taken; did a Freshet device mean it? */
 	bool (*nmi)(void);
-	/* Exit path of the tick CPU. */
-	void (*tick)(void);
+	/* Exit path of the tick CPU; @idle: its guest halts, time costs nobody. */
+	void (*tick)(bool idle);
 	/* Does the range touch the VMM's memory? */
 	bool (*in_region)(u64 pa, u64 bytes);
 	u64 (*tsc_to_ns)(u64 ticks);

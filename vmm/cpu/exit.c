@@ -419,7 +419,7 @@ s32 vcpu_handle_intr(struct vcpu *v)
 	c->intr_vector = -1;
 	cpu_window_intr();
 	vector = c->intr_vector;
-	cpu_env->tick();
+	cpu_env->tick(false);
 	return vector;
 }
 
@@ -438,7 +438,7 @@ s32 vcpu_handle_hlt(struct vcpu *v)
 
 	c->intr_vector = -1;
 	while (vcpu_tick_wanted() && c->intr_vector < 0 && c->nmi_count == c->nmi_done) {
-		cpu_env->tick();
+		cpu_env->tick(true);
 		cpu_pause();
 		if (v->rflags & RFLAGS_IF)
 			cpu_window_intr();

@@ -69,8 +69,9 @@ __attribute__((weak)) bool vmm_main_nmi(void)
 	return false;
 }
 
-__attribute__((weak)) void vmm_main_tick(void)
+__attribute__((weak)) void vmm_main_tick(bool idle)
 {
+	(void)idle;
 }
 
 bool core_boot_phase(void)

@@ -19,7 +19,7 @@ s64 vmm_main_hypercall(u32 nr, u64 arg);
 /* An NMI arrived and was taken: did a Freshet device mean it? */
 bool vmm_main_nmi(void);
 /* The tick CPU passed by, see vcpu_tick_set(). */
-void vmm_main_tick(void);
+void vmm_main_tick(bool idle);
 /* True until HC_DONE: the loader and the firmware are the guest. */
 bool core_boot_phase(void);
 

@@ -41,6 +41,20 @@
  */
 #define STRAY_NMI_NS (5 * NS_PER_MS)
 
+/*
+ * One visit to the pump on a CPU whose guest is busy. The loader only waits
+ * for us, so it may take longer.
+ */
+#define STAY_NS (1 * NS_PER_MS)
+#define STAY_BOOT_NS (20 * NS_PER_MS)
+
+/* After background work of t, a busy guest CPU has at least this many t for itself. */
+#define BACKGROUND_REST 3
+#define BACKGROUND_REST_MAX_NS (20 * NS_PER_MS)
+
+/* Plain bytes that one poll of the client may make: some ms of hashing and inflating. */
+#define CLIENT_BUDGET_BYTES (16 * 1024u)
+
 #define VIRT_VECTORS NVME_EMUL_VECTORS_MAX
 #define VIRT_BAR_BYTES (16 * 1024u)
 
@@ -57,6 +71,9 @@ static struct machine {
 	int start_err; /* why a device could not be started */
 	u32 start_code; /* enum handoff_code */
 	bool started, tick;
+	bool idle; /* (a) the tick CPU's guest halts */
+	bool net_owed; /* network work was put off */
+	u64 net_next_ns; /* background work may go on then */
 	u64 deploy_due_ns; /* when deploy_poll() wants to run again */
 	u64 longest_ns; /* of one phase of machine_poll() */
 	const char *longest_phase;
@@ -190,7 +207,7 @@ static int start_disk(const struct handoff *h)
 static void start_net(const struct handoff *h)
 {
 	const struct handoff_pci *p = find_pci(h, HANDOFF_PCI_NIC);
-	struct client_opts copts = { 0 };
+	struct client_opts copts = { .budget_bytes = CLIENT_BUDGET_BYTES };
 	struct stack_opts sopts = { .dhcp = true };
 	char text[128];
 	int err;
@@ -285,12 +302,47 @@ int machine_attach(void)
 
 /* ------------------------------------------------- the pump's round */
 
-/* Is there a timer that only a tick can keep? */
-static bool tick_needed(void)
+void machine_idle(bool idle)
+{
+	__atomic_store_n(&m.idle, idle, __ATOMIC_RELAXED);
+}
+
+u64 machine_stay_ns(void)
+{
+	return m.emul ? STAY_NS : STAY_BOOT_NS;
+}
+
+/*
+ * May the network have this visit? What the guest waits for always, and
+ * everything while its CPU would idle. The rest, fill and reports, gets a
+ * share of a busy CPU and otherwise waits: the card keeps quiet until it is
+ * served, so it cannot ring the guest out of its time.
+ */
+static bool network_allowed(u64 now)
+{
+	return !m.emul || __atomic_load_n(&m.idle, __ATOMIC_RELAXED) || now >= m.net_next_ns ||
+	       client_pending(m.source) == SOURCE_DEMAND;
+}
+
+static bool network_poll(u64 now)
+{
+	m.net_owed = !network_allowed(now);
+	if (m.net_owed)
+		return false;
+	m.source->ops->poll(m.source);
+	m.net_next_ns = plat_time_ns();
+	m.net_next_ns += MIN((m.net_next_ns - now) * BACKGROUND_REST, BACKGROUND_REST_MAX_NS);
+	return client_busy(m.source);
+}
+
+/* Is there a timer that only a tick can keep, or work that was put off? */
+static bool tick_needed(bool more)
 {
 	u64 now = plat_time_ns(), next = ~0ull, t;
 
-	if (m.source)
+	if (more || m.net_owed)
+		return true;
+	if (m.source && (client_pending(m.source) >= 0 || !m.emul))
 		next = MIN(next, client_deadline_ns(m.source));
 	t = nvme_drv_deadline_ns(m.nvme);
 	if (t)
@@ -324,10 +376,8 @@ bool machine_poll(void)
 	at = phase_done(at, "guest-commands");
 	blk_poll(nvme_drv_blk(m.nvme));
 	at = phase_done(at, "disk");
-	if (m.source) {
-		m.source->ops->poll(m.source);
-		more |= client_busy(m.source);
-	}
+	if (m.source)
+		more |= network_poll(at);
 	at = phase_done(at, "network");
 	if (m.deploy) {
 		u64 wait = deploy_poll(m.deploy);
@@ -338,7 +388,7 @@ bool machine_poll(void)
 	if (m.emul)
 		more |= nvme_emul_poll(m.emul);
 	phase_done(at, "completions");
-	tick = tick_needed();
+	tick = tick_needed(more);
 	if (tick != m.tick) {
 		m.tick = tick;
 		vcpu_tick_set(tick);

@@ -13,6 +13,10 @@ int machine_start(const struct handoff *h);
 int machine_attach(void);
 void machine_status(struct handoff_status *out);
 int machine_action(u32 action);
+/* The tick CPU's guest halts (or no longer): background work may use the time. */
+void machine_idle(bool idle);
+/* How long one visit to the pump may last now, in ns. */
+u64 machine_stay_ns(void);
 /* One round of everything; true: there is more to do at once. Pump only. */
 bool machine_poll(void);
 /* Does one of our devices explain an NMI? Any CPU, no lock. */

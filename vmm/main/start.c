@@ -58,7 +58,11 @@ bool vmm_main_nmi(void)
 	return ours;
 }
 
-void vmm_main_tick(void)
+void vmm_main_tick(bool idle)
 {
+	if (idle)
+		machine_idle(true);
 	pump_kick();
+	if (idle)
+		machine_idle(false);
 }
