@@ -30,6 +30,7 @@
 #include "vmm/main/core.h"
 #include "vmm/main/pump.h"
 #include "vmm/pci/pci.h"
+#include "vmm/plat/console.h"
 #include "vmm/plat/memory.h"
 
 /* A timer nearer than this keeps the tick on; farther ones wait for any exit. */
@@ -340,7 +341,7 @@ static bool tick_needed(bool more)
 {
 	u64 now = plat_time_ns(), next = ~0ull, t;
 
-	if (more || m.net_owed)
+	if (more || m.net_owed || console_drain())
 		return true;
 	if (m.source && (client_pending(m.source) >= 0 || !m.emul))
 		next = MIN(next, client_deadline_ns(m.source));

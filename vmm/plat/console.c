@@ -33,28 +33,63 @@
 #define  SCR_ASK 0x46 /* not a value that drivers probe with */
 #define COM_PORTS 8
 
-/* Longer than one character takes at 115200; a port that never drains is given up. */
-#define COM_WAIT_LOOPS 100000
+/* A FIFO's worth may follow each sight of an empty transmitter. */
+#define COM_FIFO 16
+/* How often to look for one before the rest is left for later. */
+#define COM_WAIT_LOOPS 200
+#define COM_WAIT_LOOPS_PANIC 1000000
 
 static struct {
 	struct spinlock lock;
 	u64 written; /* [lock] bytes since boot */
-	bool serial; /* a port answers */
+	u64 sent; /* [lock] of those, given to the port */
+	bool serial; /* (c) a port answers */
+	bool patient; /* a panic: nobody else will send the rest */
 	char ring[RING_BYTES];
 } con;
 
-static void serial_put(char ch)
+static bool transmitter_empty(void)
 {
-	u32 i;
+	u32 loops = con.patient ? COM_WAIT_LOOPS_PANIC : COM_WAIT_LOOPS;
 
-	for (i = 0; i < COM_WAIT_LOOPS; i++)
+	while (loops--)
 		if (inb(COM_BASE + COM_LSR) & COM_LSR_THRE)
-			break;
-	if (i == COM_WAIT_LOOPS) {
-		con.serial = false;
+			return true;
+	return false;
+}
+
+/*
+ * Send what the port takes now. A line is never waited for: on a real port it
+ * lasts milliseconds, and those are the guest's.
+ */
+static void serial_drain_locked(void)
+{
+	u32 n;
+
+	if (!con.serial)
 		return;
-	}
-	outb(COM_BASE + COM_DATA, (u8)ch);
+	if (con.written - con.sent > RING_BYTES)
+		con.sent = con.written - RING_BYTES;
+	while (con.sent < con.written && transmitter_empty())
+		for (n = 0; n < COM_FIFO && con.sent < con.written; n++)
+			outb(COM_BASE + COM_DATA, (u8)con.ring[con.sent++ % RING_BYTES]);
+}
+
+/** console_drain() - send more of the log; true: there is still some left */
+bool console_drain(void)
+{
+	bool left;
+
+	/* Read without the lock: one that is missed now is seen the next time. */
+	if (!con.serial || __atomic_load_n(&con.sent, __ATOMIC_RELAXED) ==
+				   __atomic_load_n(&con.written, __ATOMIC_RELAXED))
+		return false;
+	if (!spin_trylock(&con.lock))
+		return true;
+	serial_drain_locked();
+	left = con.sent < con.written;
+	spin_unlock(&con.lock);
+	return left;
 }
 
 /** console_init() - find and program the serial port; the ring needs nothing */
@@ -80,18 +115,18 @@ void plat_log_write(const char *line, size_t bytes)
 
 	spin_lock(&con.lock);
 	for (i = 0; i < bytes; i++) {
+		if (line[i] == '\n')
+			con.ring[con.written++ % RING_BYTES] = '\r';
 		con.ring[con.written++ % RING_BYTES] = line[i];
-		if (con.serial && line[i] == '\n')
-			serial_put('\r');
-		if (con.serial)
-			serial_put(line[i]);
 	}
+	serial_drain_locked();
 	spin_unlock(&con.lock);
 }
 
 /** console_break_lock() - the CPU that holds it has been stopped */
 void console_break_lock(void)
 {
+	con.patient = true;
 	spin_unlock(&con.lock);
 }
 
