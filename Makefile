@@ -61,6 +61,9 @@ flag-file := $(BUILD)/flags
 $(shell echo '$(subst ','"'"',$(vmm-flags) $(host-flags) $(asan-flags))' | cmp -s - $(flag-file) || \
 	echo '$(subst ','"'"',$(vmm-flags) $(host-flags) $(asan-flags))' > $(flag-file))
 
+# Written above, while this file was read; make may have listed the folder before.
+$(flag-file): ;
+
 tp-stamp := $(TP)/.stamp
 $(tp-stamp): tools/third-party.sh
 	$(Q)tools/third-party.sh $(TP)
