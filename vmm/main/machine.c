@@ -35,6 +35,11 @@
 
 /* A timer nearer than this keeps the tick on; farther ones wait for any exit. */
 #define TICK_HORIZON_NS (2 * NS_PER_SEC)
+/*
+ * Fill starts some time after the last miss, and a guest that has gone quiet
+ * has no exit then: the tick stays on for that wait, until the store is complete.
+ */
+#define TICK_FILL_HORIZON_NS (20 * NS_PER_SEC)
 
 /*
  * A doorbell may still be on its way when polling has already served what it
@@ -336,6 +341,17 @@ static bool network_poll(u64 now)
 	return client_busy(m.source);
 }
 
+static bool fill_waits(void)
+{
+	struct disk *disk = m.deploy ? deploy_vdisk(m.deploy) : NULL;
+	struct disk_stats st;
+
+	if (!disk)
+		return false;
+	disk_stats(disk, &st);
+	return !st.complete;
+}
+
 /* Is there a timer that only a tick can keep, or work that was put off? */
 static bool tick_needed(bool more)
 {
@@ -349,7 +365,8 @@ static bool tick_needed(bool more)
 	if (t)
 		next = MIN(next, t);
 	next = MIN(next, m.deploy_due_ns);
-	return next != ~0ull && next < now + TICK_HORIZON_NS;
+	return next < now + TICK_HORIZON_NS ||
+	       (m.deploy_due_ns < now + TICK_FILL_HORIZON_NS && fill_waits());
 }
 
 /* A phase of the pump's round is over: is it the longest so far? */
