@@ -10,7 +10,7 @@ libcmocka-dev libcapstone-dev
 libevent-dev libssl-dev libsqlite3-dev zlib1g-dev
 qemu-system-x86 qemu-utils ovmf ipxe-qemu
 mmdebstrap grub-efi-amd64-bin grub-common
-python3 python3-pytest cpio busybox-static xxd
+python3 python3-pytest cpio busybox-static openssl dnsmasq-base
 "
 
 missing=
@@ -19,14 +19,14 @@ for p in $packages; do
 done
 [ -n "$missing" ] || exit 0
 
-sudo=
+run=env
 if [ "$(id -u)" -ne 0 ]; then
 	command -v sudo > /dev/null || {
 		echo "install-deps: need root or sudo to install:$missing" >&2
 		exit 1
 	}
-	sudo="sudo env"
+	run="sudo env"
 fi
 echo "install-deps: installing$missing"
-$sudo DEBIAN_FRONTEND=noninteractive apt-get -q update
-$sudo DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
+$run DEBIAN_FRONTEND=noninteractive apt-get -q update
+$run DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $missing
