@@ -114,6 +114,7 @@ static void bg_note(struct deploy *d, u64 now)
 	const struct store_meta *meta = store_meta(d->store);
 	struct disk_state st = { .policy = deploy_ticket_policy(&d->ticket),
 				 .serial = d->ticket.serial, .next = d->note_next };
+	bool noting = d->note_started;
 	int err = 0;
 
 	if (!d->note_started) {
@@ -132,6 +133,11 @@ static void bg_note(struct deploy *d, u64 now)
 		return;
 	if (err)
 		log_err("deploy: cannot note the ticket err=%s", err_name(err));
+	else if (noting)
+		log_info("deploy: noted for the next boot policy=%s serial=%llu version=%s",
+			 st.policy == STORE_POLICY_PUSH ? "push" : "boot",
+			 (unsigned long long)st.serial,
+			 memcmp(d->ticket.version, meta->version, SHA256_BYTES) ? "new" : "same");
 	if (!err && esp_wanted(d)) {
 		memset(d->note_esp, 0, sizeof(d->note_esp));
 		d->bg = BG_ESP_CLEAR;

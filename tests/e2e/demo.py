@@ -128,7 +128,7 @@ class Demo:
         with server.start():
             with self.boot("policy", disk=disk, boot="disk") as pc:
                 pc.login()
-                pc.com2.wait(r"policy=boot", 120, "the new policy")
+                pc.com2.wait(r"noted for the next boot policy=boot", 120, "the new policy")
                 pc.sh("echo gone > /root/not-kept; sync")
                 pc.power_off()
         with self.boot("offline-boot", disk=disk, boot="disk", link=False) as pc:
