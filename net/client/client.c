@@ -326,24 +326,27 @@ static bool waiting(const struct client *c)
 	       !list_empty(&c->queue[SOURCE_FILL]);
 }
 
-static void connect_some(struct client *c, u64 now)
+/* Would connection @i, closed now, be of use? */
+static bool wanted(const struct client *c, u32 i)
 {
 	bool background = !list_empty(&c->queue[SOURCE_AHEAD]) ||
 			  !list_empty(&c->queue[SOURCE_FILL]);
+	bool crowded = c->conns[0]->count >= c->o.depth / 2;
 
-	if (!waiting(c) || now < c->retry_ns || !stack_ip())
+	if (c->conns[i]->state != CONN_CLOSED || !waiting(c) || !stack_ip())
+		return false;
+	if (c->o.conns == 1)
+		return true;
+	return i == 0 ? urgent(c) || !c->proven : c->proven && (background || crowded);
+}
+
+static void connect_some(struct client *c, u64 now)
+{
+	if (now < c->retry_ns)
 		return;
-	for (u32 i = 0; i < c->o.conns; i++) {
-		struct conn *k = c->conns[i];
-		bool crowded = c->conns[0]->count >= c->o.depth / 2;
-		bool want = i == 0 ? urgent(c) || !c->proven :
-				     c->proven && (background || crowded);
-
-		if (c->o.conns == 1)
-			want = true;
-		if (want && k->state == CONN_CLOSED)
-			conn_connect(k);
-	}
+	for (u32 i = 0; i < c->o.conns; i++)
+		if (wanted(c, i))
+			conn_connect(c->conns[i]);
 }
 
 static void delayed_due(struct client *c, u64 now)
@@ -451,8 +454,10 @@ u64 client_deadline_ns(struct source *s)
 		d = MIN(d, r->scratch[1]);
 	list_for_each(doc, &c->docs, link)
 		d = MIN(d, doc->scratch[0]);
-	if (waiting(c) && stack_ip() && c->retry_ns > now)
-		d = MIN(d, c->retry_ns);
+	/* Even when it is past: it may have become due since the last poll. */
+	for (u32 i = 0; i < c->o.conns; i++)
+		if (wanted(c, i))
+			d = MIN(d, c->retry_ns);
 	return MAX(d, now);
 }
 
