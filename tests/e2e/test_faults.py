@@ -189,7 +189,7 @@ def cut_verify(pc, loud, rng):
     """While all is read, kept, and something is written and flushed."""
     pc.tiny()
     pc.sh("scribble before 2")
-    Later(pc, "(scribble behind 8 &); verify")
+    Later(pc, "(yes behind | head -c 8388608 | dd of=/dev/nvme0n1p3 bs=64k seek=512 conv=fsync 2>/dev/null &); verify")
     with open(loud.log, encoding="utf-8") as f:
         wait_chunks(loud, f.read().count(" GET /v1/chunk/") + rng.randrange(1, 900))
     return "before"
