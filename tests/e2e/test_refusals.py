@@ -7,6 +7,7 @@ does not have); FR-17 and FR-61 are errors of Freshet's own, which a stand-in pl
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 
 import pytest
@@ -163,8 +164,11 @@ def test_damaged_store(site, server, folder, small, start):
     store = [line for line in table.splitlines() if "Freshet store" in line]
     at = int(store[0].split("start=")[1].split(",")[0]) * 512
     with open(small.path, "r+b") as f:
-        f.seek(at + 65536)  # behind the superblocks, docs/formats/store.md
-        f.write(b"\xa5" * (4 << 20))
+        f.seek(at)
+        super_block = f.read(4096)  # docs/formats/store.md
+        for half in struct.unpack_from("<2Q", super_block, 48):
+            f.seek(at + half)
+            f.write(b"\xa5" * 65536)
     before = digest(small.path)
     refused(start("damaged", small), r"FR-60 ")
     assert digest(small.path) == before
