@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab  # noqa: E402
 
-RUNS = os.path.join(lab.BUILD, "e2e")
+RUNS = os.environ.get("FRESHET_RUNS", os.path.join(lab.BUILD, "e2e"))
 
 
 @pytest.fixture(scope="session")
