@@ -69,7 +69,7 @@ def fuzz(t, args):
         corpus = os.path.join(BUILD, "fuzz", "corpus", name)
         os.makedirs(corpus, exist_ok=True)
         seeds = os.path.join(ROOT, "tests", "fuzz", "corpus", name)
-        cmd = [b, "-max_total_time=%d" % args.fuzz_seconds, "-timeout=10", "-rss_limit_mb=4096", "-print_final_stats=1",
+        cmd = [b, "-seed=1", "-max_total_time=%d" % args.fuzz_seconds, "-timeout=10", "-rss_limit_mb=4096", "-print_final_stats=1",
                "-artifact_prefix=%s/" % os.path.join(BUILD, "fuzz"), corpus]
         if os.path.isdir(seeds):
             cmd.append(seeds)
