@@ -690,6 +690,27 @@ static void server_restarts(void **state)
 	assert_int_equal(status().state, SOURCE_UP);
 }
 
+/*
+ * A retry that becomes due after the poll and before the question for the next
+ * deadline must still be named, or nobody comes back for it.
+ */
+static void due_retry_is_named(void **state)
+{
+	u64 due;
+
+	(void)state;
+	httpd_stop(&w->web);
+	fetch(0, SOURCE_DEMAND);
+	run_until(status().state == SOURCE_RETRYING, 10);
+	for (int i = 0; i < 20; i++) {
+		w->src->ops->poll(w->src);
+		due = client_deadline_ns(w->src);
+		assert_true(due < plat_time_ns() + 10 * NS_PER_SEC);
+		plat_host_now_ns = MAX(due, plat_time_ns()) + NS_PER_MS;
+		assert_true(client_deadline_ns(w->src) <= plat_time_ns());
+	}
+}
+
 static void network_vanishes(void **state)
 {
 	(void)state;
@@ -875,6 +896,7 @@ int main(void)
 		T(one_bad_chunk_blocks_nobody),
 		T(one_poisonous_chunk),
 		T(server_restarts),
+		T(due_retry_is_named),
 		T(network_vanishes),
 		T(cable_pulled),
 		T(lossy_wire),
