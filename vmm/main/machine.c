@@ -79,6 +79,7 @@ static struct machine {
 	bool started, tick;
 	bool idle; /* (a) the tick CPU's guest halts */
 	bool net_owed; /* network work was put off */
+	bool saying; /* (a) figures are being logged; their asker drains the log */
 	u64 net_next_ns; /* background work may go on then */
 	u64 deploy_due_ns; /* when deploy_poll() wants to run again */
 	u64 longest_ns; /* of one phase of machine_poll() */
@@ -357,7 +358,7 @@ static bool tick_needed(bool more)
 {
 	u64 now = plat_time_ns(), next = ~0ull, t;
 
-	if (more || m.net_owed || console_drain())
+	if (more || m.net_owed || (!m.saying && console_drain()))
 		return true;
 	if (m.source && (client_pending(m.source) >= 0 || !m.emul))
 		next = MIN(next, client_deadline_ns(m.source));
@@ -507,6 +508,7 @@ void machine_say(void)
 	struct disk_stats ds;
 	struct source_status ss;
 
+	m.saying = true;
 	log_info("counters: begin");
 	counters_log();
 	counters_reset_longest();
@@ -536,4 +538,5 @@ void machine_say(void)
 	SAY("reserved_bytes=%llu used_bytes=%llu tick=%u", LLU(core_handoff->region_bytes),
 	    LLU(memory_used()), m.tick);
 	log_info("counters: end");
+	m.saying = false;
 }
