@@ -48,6 +48,7 @@ struct handoff_ram {
 };
 
 #define HANDOFF_FLAG_NULL BIT(0) /* take no device: the VMM and nothing else */
+#define HANDOFF_FLAG_TEST BIT(1) /* mode test: HC_TEST exists */
 
 struct handoff {
 	u64 magic;
@@ -96,6 +97,7 @@ enum handoff_call {
 	HC_ACTION, /* RBX = enum handoff_action, answer to state TROUBLE */
 	HC_LOG, /* RBX = gpa of a struct handoff_log */
 	HC_DONE, /* ExitBootServices: no more calls */
+	HC_TEST, /* RBX = gpa of a struct handoff_test; with HANDOFF_FLAG_TEST only */
 };
 
 enum handoff_state {
@@ -165,6 +167,39 @@ struct handoff_log {
 	char text[4080];
 };
 
+/* What tests/guest asks for: hooks on pages and ports that behave like memory. */
+enum handoff_test_op {
+	HT_INFO, /* out: where the VMM's region lies */
+	HT_HOOK, /* @base: a page whose every access is logged and goes to memory of the VMM */
+	HT_HOOK_WRITES, /* the same for writes; they go to the guest's own page */
+	HT_HOOK_ABSENT, /* as if nothing were there; no log */
+	HT_UNHOOK, /* @base */
+	HT_PORTS, /* HANDOFF_TEST_PORTS ports from @base: logged bytes; once */
+};
+
+#define HANDOFF_TEST_PORTS 16
+
+struct handoff_test {
+	u32 op; /* enum handoff_test_op */
+	u32 reserved;
+	u64 base;
+	u64 log; /* gpa of a struct handoff_test_log, in RAM, for as long as the hook lives */
+	u64 region_pa, region_bytes; /* out, HT_INFO */
+};
+
+struct handoff_test_log {
+	u32 count; /* accesses; the guest may set it back */
+	u32 reserved;
+	struct {
+		u64 at; /* offset in the page, or the port */
+		u64 value;
+		u32 bytes;
+		u32 write;
+	} entry[170];
+	u64 pad;
+};
+
+static_assert(sizeof(struct handoff_test_log) == 4096, "handoff_test_log");
 static_assert(sizeof(struct handoff_status) == 208, "handoff_status");
 static_assert(sizeof(struct handoff_log) == 4096, "handoff_log");
 

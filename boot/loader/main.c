@@ -86,6 +86,7 @@ static int fill_handoff(struct loader *l)
 	h->version = HANDOFF_VERSION;
 	h->bytes = sizeof(*h);
 	h->flags = options_null_mode(&l->options) ? HANDOFF_FLAG_NULL : 0;
+	h->flags |= options_test_mode(&l->options) ? HANDOFF_FLAG_TEST : 0;
 	h->options_bytes = n > 0 ? (u32)n : 0;
 	fmt_snprintf(h->version_text, sizeof(h->version_text), "%s", FRESHET_VERSION);
 	machine_describe(h);

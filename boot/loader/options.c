@@ -110,7 +110,7 @@ static bool is_server(struct span s)
 
 static bool is_mode(struct span s)
 {
-	return span_is(s, "normal") || span_is(s, "null");
+	return span_is(s, "normal") || span_is(s, "null") || span_is(s, "test");
 }
 
 static bool is_ip(struct span s)
@@ -362,7 +362,13 @@ int options_render(const struct options *o, char *out, size_t room)
 /** options_null_mode() - true: the VMM runs, and takes no device */
 bool options_null_mode(const struct options *o)
 {
-	return !strcmp(o->value[OPTION_MODE], "null");
+	return !strcmp(o->value[OPTION_MODE], "null") || options_test_mode(o);
+}
+
+/** options_test_mode() - true: as null mode, and the guest may ask for hooks (HC_TEST) */
+bool options_test_mode(const struct options *o)
+{
+	return !strcmp(o->value[OPTION_MODE], "test");
 }
 
 /** options_wait() - seconds until a trouble screen takes its default */

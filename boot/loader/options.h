@@ -8,7 +8,7 @@
 
 enum option {
 	OPTION_SERVER, /* a.b.c.d:port */
-	OPTION_MODE, /* normal | null */
+	OPTION_MODE, /* normal | null | test */
 	OPTION_IP, /* dhcp | a.b.c.d/len,gateway */
 	OPTION_VERBOSE, /* 0 | 1 */
 	OPTION_WAIT, /* seconds a trouble screen stays */
@@ -35,6 +35,7 @@ int options_load(struct options *o, const void *args, size_t bytes, struct optio
 int options_complete(const struct options *o, struct options_error *e);
 int options_render(const struct options *o, char *out, size_t room);
 bool options_null_mode(const struct options *o);
+bool options_test_mode(const struct options *o);
 u32 options_wait(const struct options *o);
 
 #endif

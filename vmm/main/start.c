@@ -11,6 +11,7 @@
 #include "vmm/main/core.h"
 #include "vmm/main/machine.h"
 #include "vmm/main/pump.h"
+#include "vmm/main/testdev.h"
 #include "vmm/plat/console.h"
 
 #define FIGURES_MAX_NS (300 * NS_PER_MS)
@@ -66,6 +67,10 @@ s64 vmm_main_hypercall(u32 nr, u64 arg)
 	case HC_DONE:
 		log_info("freshet: the operating system takes over");
 		return 0;
+	case HC_TEST:
+		if (!(core_handoff->flags & HANDOFF_FLAG_TEST))
+			return -ENOSYS;
+		return testdev_call(arg);
 	default:
 		return -ENOSYS;
 	}
