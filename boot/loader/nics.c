@@ -9,6 +9,7 @@
 #define INTEL 0x8086
 
 static const u16 e1000e[] = {
+	0x100e, 0x100f, /* 82540EM (QEMU's and Bochs' e1000), 82545EM */
 	0x10d3, 0x10f6, /* 82574L (QEMU's e1000e), LA */
 	0x150c, /* 82583V */
 	0x153a, 0x153b, /* I217-LM, -V */

@@ -1,5 +1,5 @@
 /*
- * e1000e.c - driver for Intel 82574L and relatives
+ * e1000e.c - driver for Intel 82574L and relatives, back to the 82540EM
  *
  * One receive ring of RX_DESCS buffers of 2 KiB, one transmit ring that takes
  * the caller's segments as they are. Legacy descriptors: they are the same in
@@ -21,6 +21,13 @@
  * it rings. Doorbells already on their way when the ring was drained remain;
  * e1000e_work() owns up to those.
  *
+ * A card without MSI-X and MSI (82540EM: PCI 2.2, a pin and nothing else) has
+ * no doorbell. Its causes stay masked for ever, because its pin may be wired to
+ * an interrupt that the guest shares with other devices; it is polled: from the
+ * tick, which whoever drives it keeps on while an answer is awaited, and at
+ * every other visit to the pump. What arrives unasked meanwhile waits in the
+ * ring, and is lost when the ring is full, as on any wire.
+ *
  * States: reset -> running; a transmitter that has had work and finished
  * nothing for TX_HUNG_NS with the link up -> reset again, frames given back.
  *
@@ -29,6 +36,8 @@
  *
  * [82574] Intel 82574 GbE Controller Family datasheet rev. 3.4, §4.6 (init),
  * §7.1 (receive), §7.2 (transmit), §7.4 (interrupts), §10.2 (registers).
+ * [8254x] PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's
+ * Manual rev. 4.0, §13.4 (registers), §14.3 (init).
  */
 #include "net/drivers/e1000e.h"
 
@@ -59,6 +68,7 @@
 /* What makes family members differ. */
 #define F_ERRATA_82574 BIT(0) /* GCR completion time-out work-around, TARC0, COUNT_DESC */
 #define F_ICH BIT(1) /* part of the chipset: 32 MTA words, LAN_INIT_DONE after reset */
+#define F_PCI BIT(2) /* conventional PCI: nothing of PCIe's master disable, fewer registers */
 
 struct e1000e_model {
 	u16 device;
@@ -68,7 +78,9 @@ struct e1000e_model {
 
 static const struct e1000e_model models[] = {
 	{ 0x10d3, F_ERRATA_82574, "e1000e 82574L" },
-	{ 0x10f6, F_ERRATA_82574, "e1000e 82574LA" }, /* from here on: not yet run on a device */
+	{ 0x100e, F_PCI, "e1000 82540EM" },
+	{ 0x100f, F_PCI, "e1000 82545EM" }, /* from here on: not yet run on a device */
+	{ 0x10f6, F_ERRATA_82574, "e1000e 82574LA" },
 	{ 0x150c, F_ERRATA_82574, "e1000e 82583V" },
 	{ 0x153a, F_ICH, "e1000e I217-LM" },
 	{ 0x153b, F_ICH, "e1000e I217-V" },
@@ -223,6 +235,34 @@ static void mac_read(struct e1000e *e, u8 *mac)
 	mac[5] = (u8)(hi >> 8);
 }
 
+/* One word of the EEPROM; [8254x §13.4.4]. Return: false when it does not answer. */
+static bool eeprom_word(struct e1000e *e, u32 i, u16 *out)
+{
+	wr(e, E1000_EERD, E1000_EERD_START | FIELD_PREP(E1000_EERD_ADDR, i));
+	if (!wait_bits(e, E1000_EERD, E1000_EERD_DONE, E1000_EERD_DONE, 5000))
+		return false;
+	*out = (u16)FIELD_GET(E1000_EERD_DATA, rd(e, E1000_EERD));
+	return true;
+}
+
+/* Where a reset does not load the address into RAL, words 0 to 2 have it. */
+static void mac_from_eeprom(struct e1000e *e, u8 *mac)
+{
+	u16 w;
+
+	for (u32 i = 0; i < 3 && eeprom_word(e, i, &w); i++) {
+		mac[2 * i] = (u8)w;
+		mac[2 * i + 1] = (u8)(w >> 8);
+	}
+}
+
+static void master_disable(struct e1000e *e)
+{
+	wr(e, E1000_CTRL, rd(e, E1000_CTRL) | E1000_CTRL_GIO_MASTER_DISABLE);
+	if (!wait_bits(e, E1000_STATUS, E1000_STATUS_GIO_MASTER, 0, 80000))
+		log_warn("e1000e: requests still under way before reset");
+}
+
 /*
  * [82574 §4.6.3]. The reset comes before anything is done to MSI-X: some
  * emulated cards do not survive MSI-X being switched while a throttling timer
@@ -233,9 +273,8 @@ static int hw_reset(struct e1000e *e)
 	wr(e, E1000_IMC, ~0u);
 	wr(e, E1000_RCTL, 0);
 	wr(e, E1000_TCTL, E1000_TCTL_PSP);
-	wr(e, E1000_CTRL, rd(e, E1000_CTRL) | E1000_CTRL_GIO_MASTER_DISABLE);
-	if (!wait_bits(e, E1000_STATUS, E1000_STATUS_GIO_MASTER, 0, 80000))
-		log_warn("e1000e: requests still under way before reset");
+	if (!(e->model->flags & F_PCI))
+		master_disable(e);
 	wr(e, E1000_CTRL, (rd(e, E1000_CTRL) & ~E1000_CTRL_GIO_MASTER_DISABLE) | E1000_CTRL_RST);
 	e->bus->ops->delay_us(e->bus, 3000);
 	if (!wait_bits(e, E1000_CTRL, E1000_CTRL_RST, 0, 20000))
@@ -243,6 +282,8 @@ static int hw_reset(struct e1000e *e)
 	if (e->model->flags & F_ICH)
 		wait_bits(e, E1000_STATUS, E1000_STATUS_LAN_INIT_DONE,
 			  E1000_STATUS_LAN_INIT_DONE, 15000);
+	else if (e->model->flags & F_PCI)
+		e->bus->ops->delay_us(e->bus, 5000); /* the EEPROM is read, and nothing tells */
 	else
 		wait_bits(e, E1000_EECD, E1000_EECD_AUTO_RD, E1000_EECD_AUTO_RD, 10000);
 	wr(e, E1000_IMC, ~0u);
@@ -290,7 +331,8 @@ static void hw_rx_start(struct e1000e *e)
 	wr(e, E1000_RDTR, 0);
 	wr(e, E1000_RADV, 0);
 	wr(e, E1000_RXDCTL, E1000_DCTL_GRAN | FIELD_PREP(E1000_DCTL_WTHRESH, 1u));
-	wr(e, E1000_RFCTL, rd(e, E1000_RFCTL) & ~E1000_RFCTL_EXSTEN);
+	if (!(e->model->flags & F_PCI))
+		wr(e, E1000_RFCTL, rd(e, E1000_RFCTL) & ~E1000_RFCTL_EXSTEN);
 	wr(e, E1000_RXCSUM, E1000_RXCSUM_IPOFL | E1000_RXCSUM_TUOFL);
 	/* 2 KiB buffers are BSIZE 0; long frames off, FCS stripped, no promiscuity */
 	wr(e, E1000_RCTL, E1000_RCTL_EN | E1000_RCTL_BAM | E1000_RCTL_SECRC);
@@ -310,8 +352,8 @@ static void hw_tx_start(struct e1000e *e)
 	wr(e, E1000_TDT, 0);
 	wr(e, E1000_TIDV, 0);
 	wr(e, E1000_TADV, 0);
-	wr(e, E1000_TXDCTL, E1000_DCTL_GRAN | E1000_TXDCTL_COUNT_DESC |
-			    FIELD_PREP(E1000_DCTL_WTHRESH, 1u));
+	wr(e, E1000_TXDCTL, E1000_DCTL_GRAN | FIELD_PREP(E1000_DCTL_WTHRESH, 1u) |
+			    (e->model->flags & F_PCI ? 0 : E1000_TXDCTL_COUNT_DESC));
 	/* 8 + 8 + 6: the values for copper [82574 §10.2.6.2] */
 	wr(e, E1000_TIPG, 8 | 8 << 10 | 6 << 20);
 	wr(e, E1000_TCTL, E1000_TCTL_EN | E1000_TCTL_PSP | E1000_TCTL_RTLC |
@@ -341,6 +383,8 @@ static int hw_start(struct e1000e *e)
 
 	if (!mac_ok(e->dev.mac))
 		mac_read(e, e->dev.mac);
+	if (!mac_ok(e->dev.mac) && (e->model->flags & F_PCI))
+		mac_from_eeprom(e, e->dev.mac);
 	if (!mac_ok(e->dev.mac))
 		return -EIO;
 	hw_errata(e);
@@ -348,8 +392,9 @@ static int hw_start(struct e1000e *e)
 	ctrl = rd(e, E1000_CTRL) & ~(E1000_CTRL_FRCSPD | E1000_CTRL_FRCDPX | E1000_CTRL_VME |
 				     E1000_CTRL_RFCE | E1000_CTRL_TFCE);
 	wr(e, E1000_CTRL, ctrl | E1000_CTRL_SLU | E1000_CTRL_ASDE);
-	wr(e, E1000_CTRL_EXT, (rd(e, E1000_CTRL_EXT) & ~(E1000_CTRL_EXT_IAME |
-			       E1000_CTRL_EXT_EIAME)) | E1000_CTRL_EXT_DRV_LOAD);
+	if (!(e->model->flags & F_PCI))
+		wr(e, E1000_CTRL_EXT, (rd(e, E1000_CTRL_EXT) & ~(E1000_CTRL_EXT_IAME |
+				       E1000_CTRL_EXT_EIAME)) | E1000_CTRL_EXT_DRV_LOAD);
 	phy_kick(e, true);
 	hw_rx_start(e);
 	hw_tx_start(e);

@@ -1,5 +1,5 @@
 /*
- * e1000e.h - Intel 82574L and relatives as a struct netif_dev
+ * e1000e.h - Intel 82574L and relatives, 82540EM, as a struct netif_dev
  */
 #ifndef NET_DRIVERS_E1000E_H
 #define NET_DRIVERS_E1000E_H

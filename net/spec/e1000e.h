@@ -3,6 +3,7 @@
  *
  * Offsets are bytes into BAR0; masks stand beneath their register. Only what
  * the driver, its test model and a later emulation use.
+ * The 82540EM has the subset that its manual lists [8254x §13.4].
  * [82574 §10.2] = Intel 82574 GbE Controller Family datasheet, rev. 3.4.
  */
 #ifndef NET_SPEC_E1000E_H
@@ -32,6 +33,11 @@
 #define   E1000_STATUS_GIO_MASTER BIT(19)
 #define E1000_EECD 0x0010
 #define   E1000_EECD_AUTO_RD BIT(9)
+#define E1000_EERD 0x0014 /* layout of the 82540, 82545, 82546 */
+#define   E1000_EERD_START BIT(0)
+#define   E1000_EERD_DONE BIT(4)
+#define   E1000_EERD_ADDR 0x0000ff00u
+#define   E1000_EERD_DATA 0xffff0000u
 #define E1000_CTRL_EXT 0x0018
 #define   E1000_CTRL_EXT_DRV_LOAD BIT(28)
 #define   E1000_CTRL_EXT_EIAME BIT(24)

@@ -36,6 +36,8 @@ static void irq_update(struct card *c)
 {
 	u32 on = R(c, E1000_ICR) & R(c, E1000_IMS);
 
+	if (on && !c->bus.has_msix && !c->bus.has_msi)
+		c->pin_raised = true;
 	if (!on || !c->irq_enabled)
 		return;
 	if (c->bus.has_msix) {
@@ -65,6 +67,8 @@ static void reset(struct card *c)
 	(void)status;
 	c->resets++;
 	c->part_bytes = 0;
+	if (c->bare)
+		return;
 	R(c, E1000_RAL(0)) = c->mac[0] | (u32)c->mac[1] << 8 | (u32)c->mac[2] << 16 |
 			     (u32)c->mac[3] << 24;
 	R(c, E1000_RAH(0)) = c->mac[4] | (u32)c->mac[5] << 8 | E1000_RAH_AV;
@@ -123,6 +127,16 @@ static u32 read32(struct bus_dev *b, u32 off)
 	}
 }
 
+static void eerd(struct card *c, u32 v)
+{
+	u32 i = FIELD_GET(E1000_EERD_ADDR, v);
+
+	if (!(v & E1000_EERD_START) || c->no_eeprom || i > 2)
+		return;
+	R(c, E1000_EERD) = FIELD_PREP(E1000_EERD_DATA, c->mac[2 * i] | (u32)c->mac[2 * i + 1] << 8) |
+			   E1000_EERD_DONE;
+}
+
 static void mdic(struct card *c, u32 v)
 {
 	u32 reg = FIELD_GET(E1000_MDIC_REG, v);
@@ -160,6 +174,9 @@ static void write32(struct bus_dev *b, u32 off, u32 v)
 		break;
 	case E1000_IMC:
 		R(c, E1000_IMS) &= ~v;
+		break;
+	case E1000_EERD:
+		eerd(c, v);
 		break;
 	case E1000_MDIC:
 		mdic(c, v);

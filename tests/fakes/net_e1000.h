@@ -24,6 +24,9 @@ struct card {
 	bool hung; /* transmits nothing */
 	bool no_irq;
 	bool busy; /* master requests outstanding for ever */
+	bool bare; /* a reset loads nothing: the address is in the EEPROM alone */
+	bool no_eeprom; /* EERD is never done */
+	bool pin_raised; /* the pin was asserted */
 	u32 resets, doorbells, missed, delays_us;
 	bool irq_enabled;
 	u32 irq_before_reset; /* irq_enable() came first: some cards do not survive that */
