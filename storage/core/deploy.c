@@ -290,6 +290,11 @@ static bool step_probe_head(struct deploy *d)
 	struct blk_dev *b = d->cfg.blk;
 	int err;
 
+	if (d->cfg.memory) {
+		d->kind = GPT_DISK_BLANK;
+		deploy_go(d, STEP_NETWORK);
+		return true;
+	}
 	if (b->sector_bytes != 512 && b->sector_bytes != 4096)
 		return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_DISK_FAILED,
 				   "disk %s: sectors of %u bytes", b->serial, b->sector_bytes);
@@ -701,6 +706,19 @@ enum store_policy deploy_ticket_policy(const struct ticket *t)
 	return t->policy == TICKET_POLICY_PUSH ? STORE_POLICY_PUSH : STORE_POLICY_BOOT;
 }
 
+/**
+ * deploy_fill_fits() - may chunks that nobody asked for be kept?
+ *
+ * In memory only when the whole image leaves a quarter to the guest's writes;
+ * else filling would but use up the room for what the guest does ask for.
+ */
+bool deploy_fill_fits(const struct deploy *d)
+{
+	u64 room = d->layout.store.sectors * d->cfg.blk->sector_bytes;
+
+	return !d->cfg.memory || d->m.image_bytes <= room / 4 * 3;
+}
+
 static int start_bind(struct deploy *d)
 {
 	struct disk_cfg cfg = {
@@ -719,7 +737,7 @@ static int start_bind(struct deploy *d)
 	if (d->have_ticket) {
 		cfg.policy = deploy_ticket_policy(&d->ticket);
 		cfg.serial = d->ticket.serial;
-		cfg.fill.on &= d->ticket.fill;
+		cfg.fill.on &= d->ticket.fill && deploy_fill_fits(d);
 		cfg.fill.limit_kib_s = d->ticket.fill_limit_kib;
 		if (d->esp_installed)
 			cfg.esp = d->ticket.esp;

@@ -14,6 +14,9 @@
  * Nothing is written to the disk before a ticket signed by a site key allows
  * it, unless the disk carries our partition table already.
  *
+ * A disk of memory (cfg.memory) needs no claim and gets no partitions: the whole
+ * of it is formatted as store at each boot. It may be smaller than the image.
+ *
  * Driving it: poll the block device and the source, then call deploy_poll(),
  * which polls the virtual disk too. It neither polls the device nor the source.
  * Context: pump. Allocates at creation and on control paths, never per I/O.
@@ -66,6 +69,7 @@ enum deploy_action {
 
 struct deploy_cfg {
 	struct blk_dev *blk; /* the real disk */
+	bool memory; /* it is memory: nobody's, empty, and gone with the power */
 	struct source *source; /* NULL: there is no network card */
 	u8 uuid[16]; /* SMBIOS, as in the table */
 	u8 mac[6];

@@ -118,7 +118,7 @@ static void bg_note(struct deploy *d, u64 now)
 	int err = 0;
 
 	if (!d->note_started) {
-		struct disk_fill fill = { .on = d->ticket.fill,
+		struct disk_fill fill = { .on = d->ticket.fill && deploy_fill_fits(d),
 					  .limit_kib_s = d->ticket.fill_limit_kib };
 
 		disk_set_fill(d->disk, &fill);

@@ -74,6 +74,16 @@ static bool decide_ours(struct deploy *d)
 	return true;
 }
 
+/* Nothing is lost and nobody need be asked: the whole of it becomes the store. */
+static bool decide_memory(struct deploy *d)
+{
+	deploy_reset_store(d);
+	d->kind = GPT_DISK_OURS; /* no tables after the format */
+	d->layout.store = (struct gpt_part){ .sectors = d->cfg.blk->sectors };
+	deploy_go(d, STEP_FORMAT);
+	return true;
+}
+
 /** deploy_step_decide() - ticket and manifest are here: what becomes of the disk? */
 bool deploy_step_decide(struct deploy *d)
 {
@@ -81,6 +91,8 @@ bool deploy_step_decide(struct deploy *d)
 	u8 random[48];
 	int err;
 
+	if (d->cfg.memory)
+		return decide_memory(d);
 	if (d->kind == GPT_DISK_OURS)
 		return decide_ours(d);
 	if (!claim_allowed(d))

@@ -167,6 +167,7 @@ void deploy_drop_manifest(struct deploy *d);
 int deploy_run_ticket(struct deploy *d);
 enum deploy_code deploy_check_ticket(struct deploy *d, struct ticket *t, char *text, size_t room);
 enum store_policy deploy_ticket_policy(const struct ticket *t);
+bool deploy_fill_fits(const struct deploy *d);
 void deploy_say(struct deploy *d, const char *fmt, ...) __printf_like(2, 3);
 int deploy_io_run(struct deploy *d, enum blk_op op, u64 lba, u32 sectors, void *buf);
 int deploy_doc_run(struct deploy *d, const char *path, void *buf, u32 room);

@@ -326,6 +326,69 @@ static void power_cuts_anywhere(void **state)
 	}
 }
 
+/* Memory instead of a disk: nobody's, whatever is in it, and made anew at each boot. */
+static void switch_on_in_memory(u64 bytes)
+{
+	struct deploy_cfg cfg = { .blk = &disk.dev, .memory = true, .source = &net.src,
+				  .keys = keys, .nkeys = 1 };
+
+	disk.dev.sectors = bytes / 512;
+	memcpy(cfg.uuid, uuid, 16);
+	assert_int_equal(deploy_create(&dep, &cfg), 0);
+	deploy_status(dep, &st);
+}
+
+static void memory_instead_of_a_disk(void **state)
+{
+	(void)state;
+	memset(disk.mem, 0xa5, 32 * MIB);
+	for (u32 boot = 0; boot < 2; boot++) {
+		switch_on_in_memory(32 * MIB);
+		assert_true(ready(60));
+		assert_guest_sees(image[0]);
+		memset(buf, 0x77, 8192);
+		assert_int_equal(guest_io(BLK_WRITE, 5 * CHUNK, 8192, 10), 0);
+		memset(buf, 0, 8192);
+		assert_int_equal(guest_io(BLK_READ, 5 * CHUNK, 8192, 10), 0);
+		assert_int_equal(buf[8191], 0x77);
+		wait_complete(); /* there is room for all of it */
+		pull_the_plug(boot);
+	}
+}
+
+/* Too little for the image: all of it can be read, and writes go on until there is no room. */
+static void memory_smaller_than_the_image(void **state)
+{
+	struct disk_stats s;
+	u32 written = 0;
+	int err = 0;
+
+	(void)state;
+	switch_on_in_memory(store_min_bytes(CHUNK) + MIB);
+	assert_true(ready(60));
+	run_for(60);
+	disk_stats(deploy_vdisk(dep), &s);
+	assert_int_equal(s.fill_chunks, 0);
+	assert_guest_sees(image[0]);
+	assert_guest_sees(image[0]);
+	disk_stats(deploy_vdisk(dep), &s);
+	assert_true(s.store_full);
+	for (u32 c = 0; c < CHUNKS - 1 && !err; c++, written += !err) {
+		memset(buf, (int)c, CHUNK);
+		err = guest_io(BLK_WRITE, (u64)c * CHUNK, CHUNK, 10);
+	}
+	assert_int_equal(err, -ENOSPC);
+	assert_true(written > 2);
+	for (u32 c = 0; c < written; c++) {
+		assert_int_equal(guest_io(BLK_READ, (u64)c * CHUNK, CHUNK, 10), 0);
+		assert_int_equal(buf[c], (u8)c);
+		assert_int_equal(buf[CHUNK - 1], (u8)c);
+	}
+	assert_int_equal(guest_io(BLK_READ, (u64)(CHUNKS - 2) * CHUNK, 4096, 10), 0);
+	assert_memory_equal(buf, image[0] + (CHUNKS - 2) * CHUNK, 4096);
+	assert_int_equal(st.state, DEPLOY_READY);
+}
+
 static int make_keys(void **state)
 {
 	(void)state;
@@ -353,6 +416,8 @@ int main(void)
 		T(damage_on_the_disk_offline_is_one_error),
 		T(update_at_the_next_boot),
 		T(power_cuts_anywhere),
+		T(memory_instead_of_a_disk),
+		T(memory_smaller_than_the_image),
 	};
 
 	return cmocka_run_group_tests(tests, make_keys, drop_keys);
