@@ -9,6 +9,7 @@ gnu-efi mtools dosfstools e2fsprogs fdisk
 libcmocka-dev libcapstone-dev
 libevent-dev libssl-dev libsqlite3-dev zlib1g-dev
 qemu-system-x86 qemu-utils ovmf ipxe-qemu
+bochs bochs-term bochsbios vgabios acpica-tools
 mmdebstrap grub-efi-amd64-bin grub-common
 python3 python3-pytest cpio busybox-static openssl dnsmasq-base
 "
