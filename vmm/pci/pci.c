@@ -3,12 +3,20 @@
  *
  * A slot is a function that the guest does not see as it is: taken (nothing is
  * there) or presented (something else is there). Nothing is hooked before the
- * first slot exists. Then ports 0xCF8 and 0xCFC-0xCFF exit: CONFIG_ADDRESS is
- * remembered, data accesses for other functions are carried out as they came.
- * Both happen under one lock, so that the VMM's own configuration cycles, which
- * fall back to these ports where there is no ECAM, never come between a guest's
- * address and its data. The ports between (0xCF9, reset) are left alone. ECAM
- * exits only for the pages of the slots' own functions.
+ * first slot exists. ECAM exits only for the pages of the slots' own functions.
+ * Of the older mechanism (an OS's early bus scan makes tens of thousands of
+ * these accesses):
+ *
+ *   with ECAM     the data ports 0xCFC-0xCFF exit. CONFIG_ADDRESS is read back,
+ *                 and accesses to other functions are carried out through ECAM,
+ *                 for between two port accesses another CPU of the guest could
+ *                 name a function that is not its own
+ *   without       CONFIG_ADDRESS, 0xCF8, exits as well and is remembered; data
+ *                 accesses to other functions are carried out as they came. Both
+ *                 happen under one lock, so that the VMM's own configuration
+ *                 cycles never come between a guest's address and its data
+ *
+ * The ports between (0xCF9, reset) are left alone.
  *
  * A hidden function 0 hides its siblings from guests that look for function 0
  * first; on the machines so far the functions taken have none.
@@ -113,6 +121,53 @@ static bool cf8_access(void *ctx, struct pio_access *a)
 	return true;
 }
 
+/* Functions on buses beyond the window do not exist: it is as large as the bridge's range. */
+static bool have_ecam(void)
+{
+	return pci_handoff->ecam_base && !pci_handoff->ecam_bus_first;
+}
+
+static void pass_bytes(struct pio_access *a, u16 bdf, u32 off)
+{
+	u32 value = 0;
+
+	for (u32 i = 0; i < a->bytes; i++)
+		if (a->write)
+			pci_hw_cfg_write(bdf, off + i, 1, a->value >> (8 * i) & 0xff);
+		else
+			value |= pci_hw_cfg_read(bdf, off + i, 1) << (8 * i);
+	if (!a->write)
+		a->value = value;
+}
+
+/* The access to a function of the guest's own, with the two ports or without. */
+static void pass(struct pio_access *a, u32 addr, u32 off)
+{
+	u16 bdf = (u16)FIELD_GET(CF8_BDF, addr);
+
+	if (!have_ecam())
+		pio_native(a);
+	else if (!(addr & CF8_ENABLE) || bdf >> 8 > pci_handoff->ecam_bus_last ||
+		 off % 4 + a->bytes > 4)
+		a->value = ones(a->bytes);
+	else if (off % a->bytes) /* a word at an odd address: no single cycle of the ports either */
+		pass_bytes(a, bdf, off);
+	else if (a->write)
+		pci_hw_cfg_write(bdf, off, a->bytes, a->value);
+	else
+		a->value = pci_hw_cfg_read(bdf, off, a->bytes);
+}
+
+static u32 address_now(void)
+{
+	struct pio_access a = { .port = CF8_PORT, .bytes = 4 };
+
+	if (!have_ecam())
+		return pci_cf8.value;
+	pio_native(&a);
+	return a.value;
+}
+
 static bool cfc_access(void *ctx, struct pio_access *a)
 {
 	struct pci_slot *s = NULL;
@@ -120,15 +175,15 @@ static bool cfc_access(void *ctx, struct pio_access *a)
 
 	(void)ctx;
 	spin_lock(&pci_cf8.lock);
-	addr = pci_cf8.value;
+	addr = address_now();
+	off = FIELD_GET(CF8_EXT, addr) << 8 | (addr & CF8_REG) | (a->port & 3);
 	if (addr & CF8_ENABLE)
 		s = pci_slot_find((u16)FIELD_GET(CF8_BDF, addr));
 	if (!s)
-		pio_native(a);
+		pass(a, addr, off);
 	spin_unlock(&pci_cf8.lock);
 	if (!s)
 		return true;
-	off = FIELD_GET(CF8_EXT, addr) << 8 | (addr & CF8_REG) | (a->port & 3);
 	/* Not all within the window: the bytes within must not reach the device either. */
 	if (a->port < CFC_PORT || a->port + a->bytes > CFC_PORT + 4) {
 		if (!a->write)
@@ -155,13 +210,15 @@ static int hook_ports(void)
 
 	if (ports_hooked)
 		return 0;
+	err = pio_region_add(&cfc_region);
+	if (err || have_ecam()) {
+		ports_hooked = !err;
+		return err;
+	}
 	/* From here to the first exit nobody else may set an address: start-up. */
 	err = pio_region_add(&cf8_region);
-	if (err)
-		return err;
-	err = pio_region_add(&cfc_region);
 	if (err) {
-		pio_region_remove(&cf8_region);
+		pio_region_remove(&cfc_region);
 		return err;
 	}
 	spin_lock(&pci_cf8.lock);
