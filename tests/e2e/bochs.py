@@ -157,21 +157,27 @@ def grub(out, template, **values):
     return out
 
 
-def fat(path, files):
-    """A file system straight on a disk, as large as its @files need."""
-    room = sum(os.path.getsize(p) for p in files.values()) + (36 << 20)
+def gpt_fat(path, files):
+    """A disk with one partition, an ESP, as large as its @files need."""
+    room = sum(os.path.getsize(p) for p in files.values()) + (38 << 20)
+    room = (room + CYLINDER - 1) // CYLINDER * CYLINDER
+    if os.path.exists(path):
+        os.remove(path)
     with open(path, "wb") as f:
-        f.truncate((room + CYLINDER - 1) // CYLINDER * CYLINDER)
-    lab.run("mformat", "-i", path, "-F", "::")
+        f.truncate(room)
+    lab.run("sfdisk", "-q", path, input="label: gpt\nstart=1MiB, size=%d, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n"
+            % (room // 512 - 4096))
+    at = path + "@@1M"
+    lab.run("mformat", "-i", at, "-F", "-T", str(room // 512 - 4096), "-h", "16", "-s", "63", "::")
     made = set()
     for name, source in files.items():
         parts = name.split("/")[:-1]
         for i in range(len(parts)):
             d = "/".join(parts[:i + 1])
             if d not in made:
-                lab.run("mmd", "-i", path, "::/" + d)
+                lab.run("mmd", "-i", at, "::/" + d)
                 made.add(d)
-        lab.run("mcopy", "-i", path, source, "::/" + name)
+        lab.run("mcopy", "-i", at, source, "::/" + name)
     return path
 
 
@@ -187,7 +193,7 @@ def make_esp(folder, cpus, start, files=(), before=()):
         files["before%d.efi" % i] = app
         lines += 'echo "grub: run %s"\nchainloader /before%d.efi\nboot\n' % (os.path.basename(app), i)
     files["EFI/BOOT/BOOTX64.EFI"] = grub(os.path.join(boot, "first.efi"), "acpi.cfg.in", BEFORE=lines, NEXT=start)
-    return fat(os.path.join(folder, "esp.img"), files)
+    return gpt_fat(os.path.join(folder, "esp.img"), files)
 
 
 def linux_files(folder, kernel, initrd, args=""):
@@ -429,12 +435,13 @@ def main():
                     for line in lines[:-1]:
                         print("%6.1f %s%s" % (pc.seconds(), prefix, re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]|\r", "", line)), flush=True)
                         shown[port] += len(line) + 1
-                if re.search(r"grub>|grub rescue>", pc.com1.text):
-                    print("%6.1f GRUB gave up" % pc.seconds())
-                    return 1
                 if args.until and re.search(args.until, pc.com1.text):
                     print("%6.1f seen: %s" % (pc.seconds(), args.until))
                     return 0
+                m = re.search(r"GNU GRUB +version|grub rescue>|^restarting", pc.com1.text, re.M)
+                if m:
+                    print("%6.1f stopped: %s" % (pc.seconds(), m.group(0)))
+                    return 1
                 if ended:
                     print("%6.1f ended: %s" % (pc.seconds(), pc.end()))
                     pc.check()
