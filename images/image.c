@@ -336,7 +336,7 @@ const struct cli_command cmd_image_build = {
 		"  --channel NAME    point this channel at the new version, e.g. lab/stable\n"
 		"  --label TEXT      a word for people, up to 128 bytes\n"
 		"  --parent VERSION  the version that this one comes after\n"
-		"  --chunk SIZE      64K to 1M (default 128K)\n"
+		"  --chunk SIZE      64K to 1M (default 64K)\n"
 		"  --level N         zlib's, 0 to 9 (default 6)\n"
 		"  --sector BYTES    of the PC's virtual disk: 512 (default) or 4096\n"
 		"  --created UNIX    time in the manifest (default SOURCE_DATE_EPOCH or now)\n"

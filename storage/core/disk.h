@@ -62,7 +62,7 @@ struct disk_cfg {
 	u64 serial; /* 0: leave; never goes back */
 	const u8 *esp; /* [32] or NULL: leave */
 	struct disk_fill fill;
-	/* 0: defaults, which keep the whole below 24 MiB for 64 GiB in 128 KiB chunks */
+	/* 0: defaults, which keep the whole below 28 MiB for 64 GiB in 64 KiB chunks */
 	u32 pool_bytes; /* chunk buffers; default 8 MiB */
 	u32 crc_cache_bytes; /* default 2 MiB */
 	/*

@@ -21,7 +21,7 @@
 #define MANIFEST_FORMAT 1
 #define MANIFEST_CHUNK_MIN (64u * 1024)
 #define MANIFEST_CHUNK_MAX (1024u * 1024)
-#define MANIFEST_CHUNK_DEFAULT (128u * 1024)
+#define MANIFEST_CHUNK_DEFAULT (64u * 1024)
 #define MANIFEST_NAME_BYTES 64 /* zero padded; 63 characters at most */
 #define MANIFEST_LABEL_MAX 128
 #define MANIFEST_PAGES_MAX 32768 /* 16 TiB at the default chunk size */

@@ -20,7 +20,7 @@ BUILD = os.environ.get("FRESHET_BUILD", os.path.join(ROOT, "build"))
 FRESHET = os.path.join(BUILD, "freshet")
 FRESHETD = os.path.join(BUILD, "freshetd")
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
-CHUNK = 128 * 1024
+CHUNK = 64 * 1024
 
 
 def freshet(*args, ok=0, env=None):

@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "storage/format/manifest.h"
 
-#define CHUNK MANIFEST_CHUNK_DEFAULT
+#define CHUNK (128u * 1024)
 #define ROOM 65536
 
 static u8 page_digests[16 * SHA256_BYTES];
