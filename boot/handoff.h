@@ -133,6 +133,8 @@ enum handoff_code {
 	FR_LAUNCH_FAILED = 17,
 	FR_NO_OS_LOADER = 18,
 	FR_FIRMWARE = 19,
+	FR_NO_VMX = 20,
+	FR_VMX_LOCKED = 21,
 	FR_DISK_FOREIGN = 50, /* not blank, not ours, not claimed: nothing was written */
 	FR_DISK_SMALL = 51,
 	FR_DISK_FAILED = 52,

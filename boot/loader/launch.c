@@ -69,6 +69,8 @@ struct launch {
 
 static EFI_GUID mp_guid = MP_SERVICES_GUID;
 
+bool hypercall_by_vmcall;
+
 /* Copy the segments to where the launch tables will show them. */
 static int elf_load(const u8 *elf, size_t bytes, u64 region_pa, u64 room, u64 *end, u64 *entry)
 {

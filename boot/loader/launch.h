@@ -29,13 +29,19 @@ int map_launch_tables(struct map_pages *p, u64 limit, u64 region_pa, u64 region_
 u64 map_phys_limit(void);
 int map_ram(struct handoff *h);
 
+extern bool hypercall_by_vmcall; /* Intel's instruction; machine_check() knows */
+
 /** hypercall() - ask the VMM; only while its guest, before HC_DONE */
 static inline s64 hypercall(u32 number, u64 arg)
 {
 	s64 ret;
 
-	__asm__ volatile("vmmcall" : "=a"(ret) : "a"((u64)(HC_MAGIC | number)), "b"(arg)
-			 : "memory");
+	if (hypercall_by_vmcall)
+		__asm__ volatile("vmcall" : "=a"(ret) : "a"((u64)(HC_MAGIC | number)), "b"(arg)
+				 : "memory");
+	else
+		__asm__ volatile("vmmcall" : "=a"(ret) : "a"((u64)(HC_MAGIC | number)), "b"(arg)
+				 : "memory");
 	return ret;
 }
 

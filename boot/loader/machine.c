@@ -3,8 +3,10 @@
  */
 #include "base/err.h"
 #include "base/fmt.h"
+#include "boot/loader/launch.h"
 #include "boot/loader/loader.h"
 #include "boot/loader/tables.h"
+#include "boot/vmx_need.h"
 
 #define RAM_MIN_BYTES (512 * MIB)
 
@@ -14,6 +16,12 @@
 #define CPUID_EXT_ECX_SVM BIT(2)
 #define CPUID_SVM 0x8000000au
 #define CPUID_SVM_EDX_NPT BIT(0)
+#define VENDOR_ECX_INTEL 0x6c65746eu /* "ntel" */
+#define CPUID_1_ECX_VMX BIT(5)
+/* [SDM 4 §2.1] */
+#define MSR_FEATURE_CONTROL 0x3au
+#define FEATURE_CONTROL_LOCK BIT(0)
+#define FEATURE_CONTROL_VMXON BIT(2)
 /* [APM 2 §15.30.1] */
 #define MSR_VM_CR 0xc0010114u
 #define VM_CR_SVMDIS BIT(4)
@@ -53,14 +61,11 @@ static u64 rdtsc(void)
 	return (u64)hi << 32 | lo;
 }
 
-static int check_cpu(struct loader *l)
+static int check_svm(struct loader *l)
 {
-	struct regs vendor = cpuid(0);
-
 	if (cpuid(CPUID_EXT_MAX).eax < CPUID_SVM ||
 	    !(cpuid(CPUID_EXT_FEATURES).ecx & CPUID_EXT_ECX_SVM)) {
-		fmt_snprintf(l->detail, sizeof(l->detail), "CPUID 80000001h does not report SVM%s",
-			     vendor.ecx == 0x6c65746e /* "ntel" */ ? " (an Intel processor)" : "");
+		fmt_snprintf(l->detail, sizeof(l->detail), "CPUID 80000001h does not report SVM");
 		return FR_NO_SVM;
 	}
 	if (rdmsr(MSR_VM_CR) & VM_CR_SVMDIS) {
@@ -72,6 +77,38 @@ static int check_cpu(struct loader *l)
 		return FR_NO_SVM;
 	}
 	return 0;
+}
+
+/* An unlocked register is fine: the VMM sets and locks it on every CPU. */
+static int check_vmx(struct loader *l)
+{
+	const char *missing;
+	u64 control;
+
+	if (!(cpuid(1).ecx & CPUID_1_ECX_VMX)) {
+		fmt_snprintf(l->detail, sizeof(l->detail), "CPUID 1 does not report VMX");
+		return FR_NO_VMX;
+	}
+	control = rdmsr(MSR_FEATURE_CONTROL);
+	if ((control & FEATURE_CONTROL_LOCK) && !(control & FEATURE_CONTROL_VMXON)) {
+		fmt_snprintf(l->detail, sizeof(l->detail), "IA32_FEATURE_CONTROL is %llx",
+			     (unsigned long long)control);
+		return FR_VMX_LOCKED;
+	}
+	missing = vmx_missing(rdmsr);
+	if (missing) {
+		fmt_snprintf(l->detail, sizeof(l->detail), "VMX without: %s", missing);
+		return FR_NO_VMX;
+	}
+	return 0;
+}
+
+/* By what is there, then by whose it is: not every Intel says so. */
+static int check_cpu(struct loader *l)
+{
+	hypercall_by_vmcall = (cpuid(1).ecx & CPUID_1_ECX_VMX) ||
+			      cpuid(0).ecx == VENDOR_ECX_INTEL;
+	return hypercall_by_vmcall ? check_vmx(l) : check_svm(l);
 }
 
 /* Bytes of memory that is nobody's now; 0 when the firmware does not say. */
@@ -101,7 +138,7 @@ static u64 free_ram(void)
 /**
  * machine_check() - processor and memory
  *
- * Return: 0, or FR_NO_SVM, FR_SVM_LOCKED, FR_LOW_MEMORY.
+ * Return: 0, or FR_NO_SVM, FR_SVM_LOCKED, FR_NO_VMX, FR_VMX_LOCKED, FR_LOW_MEMORY.
  */
 int machine_check(struct loader *l)
 {

@@ -26,6 +26,7 @@ MAY = {
     "vmm/mm": ["boot/handoff.h", "vmm/cpu"],
     "vmm/cpu": ["boot/handoff.h", "vmm/mm"],
     "vmm/svm": ["vmm/mm", "vmm/cpu", "vmm/plat", "vmm/main/core.h", "boot/handoff.h"],
+    "vmm/vmx": ["vmm/mm", "vmm/cpu", "boot/handoff.h", "boot/vmx_need.h"],
     "vmm/pci": ["vmm/mm", "vmm/cpu", "boot/handoff.h"],
     "vmm/plat": ["vmm/mm", "vmm/cpu", "vmm/pci", "vmm/main/core.h", "boot/handoff.h"],
     "vmm/main": ["vmm", "storage", "net", "boot"],

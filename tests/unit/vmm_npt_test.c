@@ -24,10 +24,12 @@ struct fixture {
 
 static void setup(struct fixture *f, u64 limit, bool gib)
 {
-	f->pages = npt_pool_pages(limit, gib, HOOKS);
+	const struct npt_shape shape = { .format = NPT_AMD, .limit = limit, .gib = gib };
+
+	f->pages = npt_pool_pages(&shape, HOOKS);
 	f->pool = aligned_alloc(PAGE_BYTES, (size_t)f->pages * PAGE_BYTES);
 	assert_non_null(f->pool);
-	assert_int_equal(npt_init(&f->npt, limit, gib, f->pool, f->pages), 0);
+	assert_int_equal(npt_init(&f->npt, &shape, f->pool, f->pages), 0);
 }
 
 static void expect(struct fixture *f, u64 gpa, enum npt_access access, u64 leaf)

@@ -324,7 +324,7 @@ void apic_serve(struct vcpu *v)
 	while (!(sipi = __atomic_exchange_n(&v->ap_sipi, 0, __ATOMIC_ACQ_REL))) {
 		if (__atomic_exchange_n(&v->ap_init, 0, __ATOMIC_ACQ_REL))
 			continue;
-		cpu_wait_nmi();
+		vcpu_ops->wait_nmi();
 		vcpu_handle_nmi(v);
 	}
 	counters_idle(vcpu_cpu(v), rdtsc() - start);

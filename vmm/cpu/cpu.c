@@ -1,11 +1,11 @@
 /*
  * cpu.c - host CPUs: areas, descriptor tables, traps
  *
- * In the host GIF is 0 and interrupts are off but in the windows of stubs.S,
- * so the only things that arrive by themselves are exceptions of our own
- * making (a bug: panic) and machine checks. In a window come NMIs, which are
- * counted here and looked at by the exit path, and at most one external
- * interrupt, whose vector is kept to be injected.
+ * In the host interrupts are off, and on AMD GIF is 0, but in the vendor's
+ * windows; what else arrives are exceptions of our own making (a bug: panic)
+ * and machine checks. NMIs come in a window on AMD and at any time on Intel;
+ * they are counted here and looked at by the exit path. In a window comes at
+ * most one external interrupt, whose vector is kept to be injected.
  *
  * The handler runs on an IST stack for NMI, #DF and #MC. It takes no lock.
  */
@@ -15,10 +15,10 @@
 
 #include "base/assert.h"
 #include "base/err.h"
+#include "base/plat.h"
 #include "vmm/cpu/env.h"
 #include "vmm/cpu/lapic.h"
 
-#define VEC_NMI 2
 #define VEC_DF 8
 #define VEC_MC 18
 #define VEC_SX 30
@@ -53,8 +53,7 @@ u32 cpu_count;
 static struct idt_gate idt[256] __aligned(16);
 
 extern const u8 trap_stubs[];
-extern const char cpu_wait_first[], cpu_wait_end[];
-extern const char rdmsr_safe_insn[], wrmsr_safe_insn[], msr_safe_failed[];
+extern const char rdmsr_safe_insn[], wrmsr_safe_insn[], xsetbv_safe_insn[], msr_safe_failed[];
 
 void trap_handle(struct trap_frame *f);
 
@@ -110,6 +109,22 @@ struct cpu *cpu_create(u32 index, u32 apic_id, void *stack_top)
 	return c;
 }
 
+/** cpu_segment_from_table() - base, limit and attributes, for the guest's first state */
+void cpu_segment_from_table(const struct entry_state *e, u16 selector, struct vcpu_segment *out)
+{
+	u64 d;
+
+	*out = (struct vcpu_segment){ .selector = selector };
+	if (!(selector & ~3u) || (selector & 4) || (selector | 7u) > e->gdt_limit)
+		return;
+	d = *(const u64 *)plat_phys_to_virt(HPA(e->gdt_base + (selector & ~7u)));
+	out->attr = (u16)((d >> 40 & 0xff) | (d >> 44 & 0xf00));
+	out->limit = (u32)((d & 0xffff) | (d >> 32 & 0xf0000));
+	if (out->attr & BIT(11)) /* granularity */
+		out->limit = out->limit << 12 | 0xfff;
+	out->base = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
+}
+
 /** cpu_tables_load() - GDT, TSS, IDT and GS base of this CPU */
 void cpu_tables_load(struct cpu *c)
 {
@@ -159,17 +174,20 @@ void cpu_stack_check(const struct cpu *c)
 
 static void trap_nmi(struct cpu *c, struct trap_frame *f)
 {
+	const struct vcpu_nmi_range *r;
+
 	cpu_env->nmi_stop();
 	c->nmi_count++;
-	if (f->rip >= (u64)(uintptr_t)cpu_wait_first && f->rip < (u64)(uintptr_t)cpu_wait_end)
-		f->rip = (u64)(uintptr_t)cpu_wait_end;
+	for (r = vcpu_ops->nmi_range; r->first; r++)
+		if (f->rip >= (u64)(uintptr_t)r->first && f->rip < (u64)(uintptr_t)r->end)
+			f->rip = (u64)(uintptr_t)r->resume;
 }
 
 /**
  * trap_handle() - everything that arrives in the host
  * @f: registers, changed in place for the way back
  *
- * Context: any; a window of stubs.S, or a bug.
+ * Context: any; a window, an NMI, or a bug.
  */
 void trap_handle(struct trap_frame *f)
 {
@@ -189,7 +207,8 @@ void trap_handle(struct trap_frame *f)
 		return;
 	}
 	if (f->vector == VEC_GP && (f->rip == (u64)(uintptr_t)rdmsr_safe_insn ||
-				    f->rip == (u64)(uintptr_t)wrmsr_safe_insn)) {
+				    f->rip == (u64)(uintptr_t)wrmsr_safe_insn ||
+				    f->rip == (u64)(uintptr_t)xsetbv_safe_insn)) {
 		f->rip = (u64)(uintptr_t)msr_safe_failed;
 		return;
 	}

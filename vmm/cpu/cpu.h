@@ -53,25 +53,21 @@ struct cpu {
 	u64 gdt[5];
 	struct cpu_tss tss;
 	struct vcpu vcpu;
-	void *vendor; /* (c) vmm/svm's control block and friends */
+	void *vendor; /* (c) the vendor's control block and friends */
 	u8 ist[3][CPU_IST_BYTES] __aligned(16); /* NMI, #DF, #MC */
 } __aligned(64);
 
 extern struct cpu *cpu_table[HANDOFF_CPUS_MAX]; /* (c) after boot */
 extern u32 cpu_count; /* (c) */
 
+/* A segment as the descriptor table that a CPU came with has it; attr 0: none. */
+void cpu_segment_from_table(const struct entry_state *e, u16 selector, struct vcpu_segment *out);
+
 struct cpu *cpu_create(u32 index, u32 apic_id, void *stack_top);
 void cpu_tables_load(struct cpu *c);
 void cpu_idt_init(void);
 void cpu_host_cr4(void);
 void cpu_stack_check(const struct cpu *c);
-
-/* Open GIF with interrupts off so that a pending NMI or SMI is taken. */
-void cpu_window(void);
-/* The same with interrupts on: at most one is taken, see cpu.intr_vector. */
-void cpu_window_intr(void);
-/* Sleep until an NMI, unless one came since the last cpu_window(). */
-void cpu_wait_nmi(void);
 
 /* Kick @index out of the guest; it looks at its requests. */
 void cpu_kick(u32 index);
@@ -113,6 +109,7 @@ static inline void wrmsr(u32 msr, u64 v)
 /* The same when the MSR may not exist: 0 or -EFAULT. */
 int rdmsr_safe(u32 msr, u64 *v);
 int wrmsr_safe(u32 msr, u64 v);
+int xsetbv_safe(u32 reg, u64 v);
 
 static inline void cpuid(u32 leaf, u32 sub, u32 out[4])
 {

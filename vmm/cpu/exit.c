@@ -1,7 +1,7 @@
 /*
  * exit.c - exits in neutral terms: what each one means for the guest
  *
- * Called by the vendor's exit switch on the CPU that exited, GIF 0, with the
+ * Called by the vendor's exit switch on the CPU that exited, with the
  * registers in struct vcpu. Nothing here waits, but for short locks; two
  * exceptions are places where the guest itself would wait: wait-for-SIPI
  * (apic.c) and HLT while the tick is on.
@@ -26,6 +26,10 @@
 #define MSR_EFER 0xc0000080u
 #define MSR_VM_CR 0xc0010114u
 #define MSR_VM_HSAVE_PA 0xc0010117u
+#define MSR_FEATURE_CONTROL 0x3au
+#define  FEATURE_CONTROL_LOCK BIT64(0)
+#define MSR_VMX_FIRST 0x480u
+#define MSR_VMX_LAST 0x491u
 
 #define MAGIC_MASK 0xffffffffffff0000ull
 #define STRING_MAX 64 /* elements of a REP INS/OUTS per exit */
@@ -48,6 +52,7 @@ void vcpu_handle_cpuid(struct vcpu *v)
 	cpuid(leaf, (u32)v->gpr[GPR_RCX], r);
 	switch (leaf) {
 	case 1: /* OSXSAVE mirrors the guest's CR4 */
+		r[2] &= ~(BIT(5) | BIT(6)); /* VMX, SMX */
 		r[2] = (r[2] & ~BIT(27)) | (cr4 & CR4_OSXSAVE ? BIT(27) : 0);
 		break;
 	case 7: /* OSPKE */
@@ -65,7 +70,7 @@ void vcpu_handle_cpuid(struct vcpu *v)
 	v->gpr[GPR_RBX] = r[1];
 	v->gpr[GPR_RCX] = r[2];
 	v->gpr[GPR_RDX] = r[3];
-	vcpu_ops->skip(v, v->rip + 2);
+	vcpu_ops->skip(v, v->rip + v->insn_bytes);
 }
 
 /* The bits of EFER that this machine has [APM 2 §3.1.7]. */
@@ -108,7 +113,12 @@ static int efer_write(struct vcpu *v, u64 value)
 
 static int msr_read(struct vcpu *v, u32 msr, u64 *value)
 {
+	if (msr >= MSR_VMX_FIRST && msr <= MSR_VMX_LAST)
+		return -EFAULT;
 	switch (msr) {
+	case MSR_FEATURE_CONTROL: /* as firmware that locks VMX away leaves it */
+		*value = FEATURE_CONTROL_LOCK;
+		return 0;
 	case MSR_EFER:
 		*value = vcpu_ops->get(v, VCPU_EFER);
 		return 0;
@@ -121,7 +131,10 @@ static int msr_read(struct vcpu *v, u32 msr, u64 *value)
 
 static int msr_write(struct vcpu *v, u32 msr, u64 value)
 {
+	if (msr >= MSR_VMX_FIRST && msr <= MSR_VMX_LAST)
+		return -EFAULT;
 	switch (msr) {
+	case MSR_FEATURE_CONTROL:
 	case MSR_EFER:
 		return efer_write(v, value);
 	case MSR_VM_CR:
@@ -154,7 +167,7 @@ void vcpu_handle_msr(struct vcpu *v, bool write)
 		v->gpr[GPR_RAX] = (u32)value;
 		v->gpr[GPR_RDX] = value >> 32;
 	}
-	vcpu_ops->skip(v, v->rip + 2);
+	vcpu_ops->skip(v, v->rip + v->insn_bytes);
 }
 
 /* ---------------------------------------------------------------- I/O ports */
@@ -344,7 +357,7 @@ void vcpu_handle_hypercall(struct vcpu *v)
 		return;
 	}
 	v->gpr[GPR_RAX] = (u64)cpu_env->hypercall(nr, v->gpr[GPR_RBX]);
-	vcpu_ops->skip(v, v->rip + 3);
+	vcpu_ops->skip(v, v->rip + v->insn_bytes);
 }
 
 /* ---------------------------------------------------------------- NMI, INTR, HLT */
@@ -363,7 +376,7 @@ void vcpu_handle_nmi(struct vcpu *v)
 	bool kicked, ours;
 	u64 now;
 
-	cpu_window();
+	vcpu_ops->window();
 	if (c->nmi_count == c->nmi_done)
 		return;
 	c->nmi_done = c->nmi_count;
@@ -417,7 +430,7 @@ s32 vcpu_handle_intr(struct vcpu *v)
 	s32 vector;
 
 	c->intr_vector = -1;
-	cpu_window_intr();
+	vcpu_ops->window_intr();
 	vector = c->intr_vector;
 	cpu_env->tick(false);
 	return vector;
@@ -441,14 +454,20 @@ s32 vcpu_handle_hlt(struct vcpu *v)
 		cpu_env->tick(true);
 		cpu_pause();
 		if (v->rflags & RFLAGS_IF)
-			cpu_window_intr();
+			vcpu_ops->window_intr();
 		else
-			cpu_window();
+			vcpu_ops->window();
 	}
 	vcpu_handle_nmi(v);
 	counters_idle(c, rdtsc() - start);
-	vcpu_ops->skip(v, v->rip + 1);
+	vcpu_ops->skip(v, v->rip + v->insn_bytes);
 	return c->intr_vector;
+}
+
+/** vcpu_handle_tick() - the tick's timer ran out; Context: CPU 0 */
+void vcpu_handle_tick(bool idle)
+{
+	cpu_env->tick(idle);
 }
 
 /** vcpu_handle_shutdown() - triple fault: the machine restarts, as it would */

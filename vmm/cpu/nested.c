@@ -27,37 +27,31 @@ static struct {
 	u64 generation; /* (a) */
 } nested;
 
-static bool have_gib_pages(void)
-{
-	u32 r[4];
-
-	cpuid(0x80000000, 0, r);
-	if (r[0] < 0x80000001)
-		return false;
-	cpuid(0x80000001, 0, r);
-	return r[3] & BIT(26);
-}
-
 /**
  * nested_init() - map everything below @limit but the VMM's region
+ *
+ * The vendor says what its tables look like, and may lower the limit.
  * Return: 0; -ENOMEM; -EINVAL.
  */
 int nested_init(u64 limit, u64 region_pa, u64 region_bytes)
 {
-	bool gib = have_gib_pages();
-	u32 pages = npt_pool_pages(limit, gib, HOOKS_MAX);
-	void *pool = plat_alloc((size_t)pages * PAGE_BYTES);
+	struct npt_shape shape = { .limit = limit };
+	u32 pages;
+	void *pool;
 	int err;
 
+	vcpu_ops->nested_shape(&shape);
+	pages = npt_pool_pages(&shape, HOOKS_MAX);
+	pool = plat_alloc((size_t)pages * PAGE_BYTES);
 	if (!pool)
 		return -ENOMEM;
-	err = npt_init(&nested.npt, limit, gib, pool, pages);
+	err = npt_init(&nested.npt, &shape, pool, pages);
 	if (!err)
 		err = npt_set(&nested.npt, region_pa, region_bytes, NPT_NONE);
 	npt_reclaim(&nested.npt);
 	if (!err)
 		log_info("nested: map limit=%llu GiB leaves=%s tables=%u of %u",
-			 (unsigned long long)(limit / GIB), gib ? "1G" : "2M",
+			 (unsigned long long)(shape.limit / GIB), shape.gib ? "1G" : "2M",
 			 nested.npt.pool_used, pages);
 	return err;
 }
@@ -105,7 +99,7 @@ bool nested_allows(u64 gpa, bool write)
 {
 	enum npt_access access;
 
-	if (gpa >= nested.npt.limit)
+	if (gpa >= nested.npt.shape.limit)
 		return false;
 	spin_lock(&nested.lock);
 	access = npt_lookup(&nested.npt, gpa, NULL);
@@ -120,7 +114,7 @@ u64 nested_root(void)
 
 u64 nested_limit(void)
 {
-	return nested.npt.limit;
+	return nested.npt.shape.limit;
 }
 
 u64 nested_generation(void)

@@ -1,5 +1,5 @@
 /*
- * stubs.S - host interrupt and exception entries, windows, guarded MSR access
+ * stubs.S - host interrupt and exception entries, guarded MSR access
  *
  * Every vector has a stub that pushes a dummy error code where the hardware
  * pushes none, and its number. trap_handle(struct trap_frame *) does the rest.
@@ -63,41 +63,9 @@ trap_common:
 	add $16, %rsp
 	iretq
 
-	.globl cpu_window
-cpu_window:
-	stgi
-	nop
-	nop
-	clgi
-	ret
-
-	/* trap_handle() clears IF in the frame, so one interrupt is taken. */
-	.globl cpu_window_intr
-cpu_window_intr:
-	stgi
-	sti
-	nop
-	nop
-	cli
-	clgi
-	ret
-
-	/*
-	 * An NMI between STGI and HLT would be served before the HLT and the
-	 * CPU would sleep through it: trap_handle() moves RIP past the HLT.
-	 */
-	.globl cpu_wait_nmi, cpu_wait_first, cpu_wait_end
-cpu_wait_nmi:
-	stgi
-cpu_wait_first:
-	nop
-	hlt
-cpu_wait_end:
-	clgi
-	ret
-
-	/* int rdmsr_safe(u32 msr, u64 *v); int wrmsr_safe(u32 msr, u64 v) */
+	/* int rdmsr_safe(u32 msr, u64 *v); int wrmsr_safe(u32 msr, u64 v); xsetbv_safe() too */
 	.globl rdmsr_safe, rdmsr_safe_insn, wrmsr_safe, wrmsr_safe_insn, msr_safe_failed
+	.globl xsetbv_safe, xsetbv_safe_insn
 rdmsr_safe:
 	mov %edi, %ecx
 rdmsr_safe_insn:
@@ -114,6 +82,15 @@ wrmsr_safe:
 	shr $32, %rdx
 wrmsr_safe_insn:
 	wrmsr
+	xor %eax, %eax
+	ret
+xsetbv_safe:
+	mov %edi, %ecx
+	mov %esi, %eax
+	mov %rsi, %rdx
+	shr $32, %rdx
+xsetbv_safe_insn:
+	xsetbv
 	xor %eax, %eax
 	ret
 msr_safe_failed:

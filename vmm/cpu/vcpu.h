@@ -44,6 +44,8 @@ enum vcpu_control {
 #define CR4_PSE BIT64(4)
 #define CR4_PAE BIT64(5)
 #define CR4_LA57 BIT64(12)
+#define CR4_VMXE BIT64(13)
+#define CR4_SMXE BIT64(14)
 #define CR4_PCIDE BIT64(17)
 #define CR4_OSXSAVE BIT64(18)
 #define CR4_PKE BIT64(22)
@@ -58,6 +60,7 @@ enum vcpu_control {
 #define RFLAGS_VM BIT64(17)
 
 #define VEC_DB 1
+#define VEC_NMI 2
 #define VEC_UD 6
 #define VEC_GP 13
 #define VEC_PF 14
@@ -74,6 +77,8 @@ enum exit_reason {
 	EXIT_NESTED_FAULT,
 	EXIT_HYPERCALL,
 	EXIT_IRET,
+	EXIT_CONTROL, /* a control register, XCR0 */
+	EXIT_TICK, /* a timer of the VMM's own */
 	EXIT_FORBIDDEN, /* instructions of a virtualization that the guest does not have */
 	EXIT_SHUTDOWN,
 	EXIT_OTHER,
@@ -83,12 +88,13 @@ enum exit_reason {
 struct vcpu {
 	u64 gpr[GPR_COUNT]; /* RSP and RAX too; first, for the entry code */
 	u64 rip, rflags;
+	u32 insn_bytes; /* of the instruction that exited, where it was one */
 	u32 index; /* (c) */
 	bool launched; /* (a) runs as a guest */
 	bool in_guest; /* (a) has looked at npt_gen and is in, or about to enter, the guest */
 	bool nmi_pending; /* an NMI for the guest waits */
 	bool nmi_blocked; /* between its injection and the guest's IRET */
-	bool tick; /* INTR and HLT are intercepted on this CPU */
+	bool tick; /* what the tick needs is switched on, on this CPU */
 	/* AP capture, see apic.c */
 	bool ap_parked; /* [ap_lock] INIT arrived and no SIPI since */
 	bool ap_seen; /* (a) an OS's kernel runs here since its SIPI */
@@ -121,8 +127,24 @@ struct vcpu_io {
 	u64 next_rip;
 };
 
+/* Host code in which an NMI must not be lost: when one is taken there, go on at @resume. */
+struct vcpu_nmi_range {
+	const char *first, *end, *resume;
+};
+
+struct npt_shape;
+
 struct vcpu_ops {
 	const char *name;
+	/* How the nested tables must look; may lower the limit. After init(). */
+	void (*nested_shape)(struct npt_shape *s);
+	/* NMIs and SMIs that wait are taken now, in the host. */
+	void (*window)(void);
+	/* The same with interrupts on: at most one is taken, see cpu.intr_vector. */
+	void (*window_intr)(void);
+	/* Sleep until an NMI, unless one came that nobody has looked at. */
+	void (*wait_nmi)(void);
+	const struct vcpu_nmi_range *nmi_range;
 	/* Boot CPU, once: what all CPUs share. 0 or a negative error. */
 	int (*init)(void);
 	/* This CPU: switch virtualization on, take over the live state. */
@@ -164,6 +186,7 @@ void vcpu_handle_hypercall(struct vcpu *v);
 void vcpu_handle_nmi(struct vcpu *v);
 s32 vcpu_handle_intr(struct vcpu *v); /* vector to inject, or -1 */
 s32 vcpu_handle_hlt(struct vcpu *v); /* the same */
+void vcpu_handle_tick(bool idle); /* the tick's own timer; @idle: the guest halts */
 __attribute__((noreturn)) void vcpu_handle_shutdown(struct vcpu *v);
 /* After each exit's own handling: NMIs taken meanwhile, INIT. */
 void vcpu_after_exit(struct vcpu *v);
@@ -171,8 +194,9 @@ void vcpu_after_exit(struct vcpu *v);
 bool vcpu_before_entry(struct vcpu *v);
 
 /*
- * vcpu_tick_set() - the tick CPU (CPU 0) intercepts INTR and HLT, and calls
- * vmm_main_tick() from there, or does not. Context: any CPU, host.
+ * vcpu_tick_set() - the tick CPU (CPU 0) calls vmm_main_tick() regularly, or
+ * does not. SVM intercepts INTR and HLT for it, VMX has a timer. Context: any
+ * CPU, host.
  */
 void vcpu_tick_set(bool on);
 bool vcpu_tick_wanted(void);

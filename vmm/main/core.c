@@ -27,8 +27,11 @@
 #include "vmm/plat/panic.h"
 #include "vmm/plat/time.h"
 #include "vmm/svm/svm.h"
+#include "vmm/vmx/vmx.h"
 
 #define RESET_PORT 0xcf9
+/* As long as the loader is the guest, the log may have this much of its time. */
+#define LOG_WAIT_NS (300 * NS_PER_MS)
 
 /* entry.S knows these. */
 struct entry_state core_entry_states[HANDOFF_CPUS_MAX];
@@ -79,6 +82,15 @@ bool core_boot_phase(void)
 	return __atomic_load_n(&boot_phase, __ATOMIC_ACQUIRE);
 }
 
+/* A real serial port takes milliseconds for a line; nothing but exits would send the rest. */
+static void log_send(void)
+{
+	u64 until = plat_time_ns() + LOG_WAIT_NS;
+
+	while (console_drain() && plat_time_ns() < until)
+		cpu_pause();
+}
+
 static s64 hypercall_log(u64 gpa)
 {
 	struct handoff_log *l;
@@ -104,6 +116,7 @@ static s64 core_hypercall(u32 nr, u64 arg)
 			 (unsigned long long)(core_handoff->region_bytes / KIB),
 			 (unsigned long long)(memory_used() / KIB));
 		counters_log();
+		log_send();
 		__atomic_store_n(&boot_phase, false, __ATOMIC_RELEASE);
 		apic_boot_done();
 	}
@@ -179,14 +192,14 @@ static int boot_cpu_init(const struct handoff *h)
 		 h->cpu_count, (unsigned long long)h->region_pa,
 		 (unsigned long long)h->region_bytes, (unsigned long long)(h->tsc_hz / 1000));
 	cpu_idt_init();
-	if (!svm_present())
+	vcpu_ops = svm_present() ? &svm_ops : vmx_present() ? &vmx_ops : NULL;
+	if (!vcpu_ops)
 		return -ENODEV;
-	vcpu_ops = &svm_ops;
 	err = cpus_create(h);
 	if (!err)
-		err = nested_init(h->phys_limit, h->region_pa, h->region_bytes);
-	if (!err)
 		err = vcpu_ops->init();
+	if (!err)
+		err = nested_init(h->phys_limit, h->region_pa, h->region_bytes);
 	if (!err)
 		err = console_hide();
 	if (!err)
@@ -242,8 +255,9 @@ int core_enter(const struct handoff *h_pa, u32 index)
 	apic_guest_ready(&c->vcpu);
 	if (!index)
 		vmm_main_init(core_handoff);
-	log_info("core: cpu %u apic=%u is a guest", index, c->apic_id);
+	log_info("core: cpu %u apic=%u is a guest on %s", index, c->apic_id, vcpu_ops->name);
 	if (__atomic_add_fetch(&cpus_in, 1, __ATOMIC_ACQ_REL) == cpu_count)
 		identity_drop();
+	log_send();
 	vcpu_ops->run(&c->vcpu);
 }

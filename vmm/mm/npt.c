@@ -2,11 +2,12 @@
  * npt.c - nested page tables: identity, large leaves, split around hooks
  *
  * Guest-physical equals host-physical, so a table holds nothing but
- * permissions. All of 0..limit is mapped at boot with the largest leaves the
- * machine has; npt_set() changes the permission of a range, splits the leaves
- * at its ends and merges tables that have become uniform again. Nothing is
- * ever mapped lazily: a nested fault always means a hook, the VMM's own
- * region or an address beyond the limit.
+ * permissions and, in Intel's format, the memory types of the MTRRs. All of
+ * 0..limit is mapped at boot with the largest leaves the machine has, smaller
+ * ones where types differ within; npt_set() changes the permission of a range,
+ * splits the leaves at its ends and merges tables that have become uniform
+ * again. Nothing is ever mapped lazily: a nested fault always means a hook,
+ * the VMM's own region or an address beyond the limit.
  *
  * All tables come from one pool whose size is computed beforehand
  * (npt_pool_pages), so a change fails only when more ranges are hooked than
@@ -17,7 +18,7 @@
  * Context: npt_init() and npt_set() under the caller's lock; the hardware
  * walks the tables meanwhile, so each entry is replaced by one 8-byte store.
  * Spec: [APM 2 §15.25]; user bit set everywhere, as nested walks are user
- * accesses [APM 2 §15.25.5].
+ * accesses [APM 2 §15.25.5]. EPT [SDM 3 §29.3]; the guest's PAT is honoured.
  */
 #include "vmm/mm/npt.h"
 
@@ -34,6 +35,9 @@
 #define PTE_AD (BIT64(5) | BIT64(6))
 #define PTE_PS BIT64(7)
 #define PTE_ADDR GENMASK(51, 12)
+/* Read, write and large page stand where P, W and PS do. */
+#define EPT_X BIT64(2)
+#define EPT_TYPE GENMASK(5, 3)
 
 #define LEVELS 4
 #define ENTRIES 512u
@@ -70,13 +74,33 @@ static u32 tables_left(const struct npt *n)
 	return n->pool_pages - n->pool_used + n->free_count;
 }
 
-static u64 leaf_make(u64 gpa, u32 level, enum npt_access access)
+/* Can the block be one leaf, as far as its types go? */
+static bool one_type(const struct npt_shape *s, u64 gpa, u32 level)
 {
-	u64 pte = gpa | PTE_P | PTE_U | PTE_AD | (level > 1 ? PTE_PS : 0);
+	enum memtype type;
+
+	return !s->types || memtype_uniform(s->types, gpa, level_bytes(level), &type);
+}
+
+static u64 leaf_make(const struct npt *n, u64 gpa, u32 level, enum npt_access access)
+{
+	u64 pte = gpa | PTE_P | (level > 1 ? PTE_PS : 0) | (access == NPT_RW ? PTE_W : 0);
+	enum memtype type = MEMTYPE_WB;
 
 	if (access == NPT_NONE)
 		return 0;
-	return access == NPT_RW ? pte | PTE_W : pte;
+	if (n->shape.format == NPT_AMD)
+		return pte | PTE_U | PTE_AD;
+	if (n->shape.types)
+		memtype_uniform(n->shape.types, gpa, level_bytes(level), &type);
+	return pte | EPT_X | FIELD_PREP(EPT_TYPE, (u64)type);
+}
+
+static u64 table_entry(const struct npt *n, const u64 *t)
+{
+	u64 pte = plat_virt_to_phys(t).v | PTE_P | PTE_W;
+
+	return pte | (n->shape.format == NPT_AMD ? PTE_U | PTE_AD : EPT_X);
 }
 
 static enum npt_access leaf_access(u64 pte)
@@ -91,9 +115,16 @@ static bool is_leaf(u64 pte, u32 level)
 	return level == 1 || !(pte & PTE_P) || (pte & PTE_PS);
 }
 
-static bool leaf_allowed(const struct npt *n, u32 level)
+static bool size_allowed(const struct npt_shape *s, u32 level)
 {
-	return level <= 2 || (level == 3 && n->gib);
+	return level <= 2 || (level == 3 && s->gib);
+}
+
+/* An absent leaf has no type. */
+static bool leaf_allowed(const struct npt *n, u64 gpa, u32 level, enum npt_access access)
+{
+	return size_allowed(&n->shape, level) &&
+	       (access == NPT_NONE || one_type(&n->shape, gpa, level));
 }
 
 static void entry_store(u64 *e, u64 v)
@@ -111,8 +142,8 @@ static int leaf_split(struct npt *n, u64 *e, u64 gpa, u32 level)
 	if (!t)
 		return -ENOMEM;
 	for (i = 0; i < ENTRIES; i++)
-		t[i] = leaf_make(gpa + i * level_bytes(level - 1), level - 1, access);
-	entry_store(e, plat_virt_to_phys(t).v | PTE_P | PTE_W | PTE_U | PTE_AD);
+		t[i] = leaf_make(n, gpa + i * level_bytes(level - 1), level - 1, access);
+	entry_store(e, table_entry(n, t));
 	return 0;
 }
 
@@ -133,11 +164,11 @@ static void entry_merge(struct npt *n, u64 *e, u64 gpa, u32 level)
 	enum npt_access access;
 	u64 *t = table_of(*e);
 
-	if (!leaf_allowed(n, level) || n->retired_count == NPT_RETIRED_MAX ||
-	    !table_uniform(t, level - 1, &access))
+	if (n->retired_count == NPT_RETIRED_MAX || !table_uniform(t, level - 1, &access) ||
+	    !leaf_allowed(n, gpa, level, access))
 		return;
 	/* An absent leaf stands for NPT_NONE at any level. */
-	entry_store(e, leaf_make(gpa, level, access));
+	entry_store(e, leaf_make(n, gpa, level, access));
 	n->retired[n->retired_count++] = t;
 }
 
@@ -154,8 +185,8 @@ static int range_set(struct npt *n, u64 *t, u32 level, u64 base, u64 first, u64 
 		if (gpa >= end)
 			break;
 		if (first <= gpa && gpa + step <= end && is_leaf(t[i], level) &&
-		    leaf_allowed(n, level)) {
-			entry_store(&t[i], leaf_make(gpa, level, access));
+		    leaf_allowed(n, gpa, level, access)) {
+			entry_store(&t[i], leaf_make(n, gpa, level, access));
 			continue;
 		}
 		if (is_leaf(t[i], level)) {
@@ -174,48 +205,60 @@ static int range_set(struct npt *n, u64 *t, u32 level, u64 base, u64 first, u64 
 	return 0;
 }
 
+/* Tables below the second level that types or leaf sizes ask for in a range. */
+static u64 tables_for(const struct npt_shape *s, u64 first, u64 end)
+{
+	u64 at, inner, tables = 0;
+
+	for (at = ALIGN_DOWN(first, GIB); at < end; at += GIB) {
+		bool whole = one_type(s, at, 3);
+
+		if (whole && s->gib)
+			continue;
+		tables++;
+		for (inner = at; !whole && inner < at + GIB; inner += 2 * MIB)
+			if (inner + 2 * MIB > first && inner < end && !one_type(s, inner, 2))
+				tables++;
+	}
+	return tables;
+}
+
 /**
  * npt_pool_pages() - tables needed for the map and @hooks hooked ranges
- * @limit: end of guest-physical space, a multiple of 1 GiB
- * @gib:   the CPU has 1 GiB leaves
  * @hooks: ranges below 2 MiB each that will be hooked at the same time
  *
  * A hooked range needs at most two tables at each of two levels when it
  * crosses a boundary; retired tables are counted once more.
  */
-u32 npt_pool_pages(u64 limit, bool gib, u32 hooks)
+u32 npt_pool_pages(const struct npt_shape *s, u32 hooks)
 {
-	u64 pages = 1 + DIV_ROUND_UP(limit, 512 * GIB);
+	u64 pages = 1 + DIV_ROUND_UP(s->limit, 512 * GIB) + tables_for(s, 0, s->limit);
 
-	if (!gib)
-		pages += DIV_ROUND_UP(limit, GIB);
 	return (u32)(pages + 4ull * hooks + NPT_RETIRED_MAX);
 }
 
 /**
- * npt_init() - map 0..@limit read-write
+ * npt_init() - map 0..limit read-write
  * @n:          caller's memory
- * @limit:      multiple of 1 GiB, at most 1 << 48
- * @gib:        1 GiB leaves exist
+ * @s:          copied
  * @pool:       page-aligned, never freed
  * @pool_pages: from npt_pool_pages()
  *
  * Return: 0; -EINVAL; -ENOMEM when the pool is too small.
  */
-int npt_init(struct npt *n, u64 limit, bool gib, void *pool, u32 pool_pages)
+int npt_init(struct npt *n, const struct npt_shape *s, void *pool, u32 pool_pages)
 {
-	if (!limit || !IS_ALIGNED(limit, GIB) || limit > 1ull << 48 ||
+	if (!s->limit || !IS_ALIGNED(s->limit, GIB) || s->limit > 1ull << 48 ||
 	    !IS_ALIGNED((uintptr_t)pool, PAGE_BYTES))
 		return -EINVAL;
 	memset(n, 0, sizeof(*n));
-	n->limit = limit;
-	n->gib = gib;
+	n->shape = *s;
 	n->pool = pool;
 	n->pool_pages = pool_pages;
 	n->root = table_take(n);
 	if (!n->root)
 		return -ENOMEM;
-	return range_set(n, n->root, LEVELS, 0, 0, limit, NPT_RW);
+	return range_set(n, n->root, LEVELS, 0, 0, s->limit, NPT_RW);
 }
 
 /**
@@ -230,11 +273,15 @@ int npt_init(struct npt *n, u64 limit, bool gib, void *pool, u32 pool_pages)
  */
 int npt_set(struct npt *n, u64 gpa, u64 bytes, enum npt_access access)
 {
-	if (!IS_ALIGNED(gpa | bytes, (u64)PAGE_BYTES) || !bytes || gpa >= n->limit ||
-	    bytes > n->limit - gpa)
+	u64 need = 4; /* two ends, two levels to split at each */
+
+	if (!IS_ALIGNED(gpa | bytes, (u64)PAGE_BYTES) || !bytes || gpa >= n->shape.limit ||
+	    bytes > n->shape.limit - gpa)
 		return -EINVAL;
-	/* Two ends, two levels to split at each; inner leaves are not split. */
-	if (tables_left(n) < 4)
+	/* Inner leaves are split where a large absent one gets its types back. */
+	if (access != NPT_NONE && n->shape.types)
+		need += tables_for(&n->shape, gpa, gpa + bytes);
+	if (tables_left(n) < need)
 		return -ENOMEM;
 	return range_set(n, n->root, LEVELS, 0, gpa, gpa + bytes, access);
 }

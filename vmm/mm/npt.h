@@ -1,10 +1,11 @@
 /*
- * npt.h - the nested page tables: one identity map for all CPUs
+ * npt.h - the nested page tables, AMD's and Intel's: one identity map for all CPUs
  */
 #ifndef VMM_MM_NPT_H
 #define VMM_MM_NPT_H
 
 #include "base/types.h"
+#include "vmm/mm/memtype.h"
 
 enum npt_access {
 	NPT_NONE, /* every access exits */
@@ -12,12 +13,24 @@ enum npt_access {
 	NPT_RW,
 };
 
+enum npt_format {
+	NPT_AMD, /* as page tables; types are the MTRRs' own affair */
+	NPT_EPT, /* Intel's: a memory type in each leaf */
+};
+
 #define NPT_RETIRED_MAX 64
+
+/* What the tables are for; the caller keeps @types as long as the map lives. */
+struct npt_shape {
+	enum npt_format format;
+	u64 limit; /* end of guest-physical space, a multiple of 1 GiB, at most 1 << 48 */
+	bool gib; /* 1 GiB leaves exist */
+	const struct memtypes *types; /* NULL: no types in leaves */
+};
 
 struct npt {
 	u64 *root; /* (c) the level-4 table */
-	u64 limit; /* (c) addresses below are mapped */
-	bool gib; /* (c) 1 GiB leaves allowed */
+	struct npt_shape shape; /* (c) */
 	u8 *pool; /* (c) page-aligned tables */
 	u32 pool_pages; /* (c) */
 	u32 pool_used; /* pages ever taken from the pool's start */
@@ -27,8 +40,8 @@ struct npt {
 	u64 *retired[NPT_RETIRED_MAX]; /* out of use after the next shootdown */
 };
 
-u32 npt_pool_pages(u64 limit, bool gib, u32 hooks);
-int npt_init(struct npt *n, u64 limit, bool gib, void *pool, u32 pool_pages);
+u32 npt_pool_pages(const struct npt_shape *s, u32 hooks);
+int npt_init(struct npt *n, const struct npt_shape *s, void *pool, u32 pool_pages);
 int npt_set(struct npt *n, u64 gpa, u64 bytes, enum npt_access access);
 void npt_reclaim(struct npt *n);
 enum npt_access npt_lookup(const struct npt *n, u64 gpa, u64 *leaf_bytes);

@@ -1,5 +1,5 @@
 /*
- * run.S - one trip into the guest
+ * run.S - one trip into the guest; windows in which the host takes events
  *
  * void svm_enter(u64 vmcb_pa, u64 gpr[16], u64 host_pa)
  *
@@ -65,4 +65,38 @@ svm_enter:
 	pop %rbx
 	ret
 	.size svm_enter, . - svm_enter
+
+	/* GIF opens with interrupts off: a pending NMI or SMI is taken. */
+	.globl svm_window
+svm_window:
+	stgi
+	nop
+	nop
+	clgi
+	ret
+
+	/* trap_handle() clears IF in the frame, so one interrupt is taken. */
+	.globl svm_window_intr
+svm_window_intr:
+	stgi
+	sti
+	nop
+	nop
+	cli
+	clgi
+	ret
+
+	/*
+	 * An NMI between STGI and HLT would be served before the HLT and the
+	 * CPU would sleep through it: trap_handle() moves RIP past the HLT.
+	 */
+	.globl svm_wait_nmi, svm_wait_first, svm_wait_end
+svm_wait_nmi:
+	stgi
+svm_wait_first:
+	nop
+	hlt
+svm_wait_end:
+	clgi
+	ret
 	.section .note.GNU-stack, "", @progbits

@@ -59,6 +59,15 @@ struct svm_cpu {
 static u8 *iopm, *msrpm; /* (c) shared; bits change, each CPU sees them at its next entry */
 
 void svm_enter(u64 vmcb_pa, u64 *gpr, u64 host_pa);
+void svm_window(void);
+void svm_window_intr(void);
+void svm_wait_nmi(void);
+extern const char svm_wait_first[], svm_wait_end[];
+
+static const struct vcpu_nmi_range nmi_range[] = {
+	{ svm_wait_first, svm_wait_end, svm_wait_end },
+	{ NULL, NULL, NULL },
+};
 
 static struct svm_cpu *svm_of(struct vcpu *v)
 {
@@ -124,21 +133,22 @@ static int svm_init(void)
 	return 0;
 }
 
-/* Base, limit and attributes from the descriptor table that the CPU came with. */
 static struct vmcb_seg seg_from_table(const struct entry_state *e, u16 selector)
 {
-	struct vmcb_seg s = { .selector = selector };
-	u64 d;
+	struct vcpu_segment s;
 
-	if (!(selector & ~3u) || (selector & 4) || (selector | 7u) > e->gdt_limit)
-		return s;
-	d = *(const u64 *)plat_phys_to_virt(HPA(e->gdt_base + (selector & ~7u)));
-	s.attr = (u16)((d >> 40 & 0xff) | (d >> 44 & 0xf00));
-	s.limit = (u32)((d & 0xffff) | (d >> 32 & 0xf0000));
-	if (s.attr & BIT(11)) /* granularity */
-		s.limit = s.limit << 12 | 0xfff;
-	s.base = (d >> 16 & 0xffffff) | (d >> 32 & 0xff000000);
-	return s;
+	cpu_segment_from_table(e, selector, &s);
+	return (struct vmcb_seg){ .selector = selector, .attr = s.attr, .limit = s.limit,
+				  .base = s.base };
+}
+
+static void svm_nested_shape(struct npt_shape *s)
+{
+	u32 r[4];
+
+	s->format = NPT_AMD;
+	cpuid(0x80000001, 0, r);
+	s->gib = r[3] & BIT(26);
 }
 
 static void state_take_over(struct vmcb *b, struct vcpu *v, const struct entry_state *e)
@@ -473,7 +483,7 @@ static void init_exit(struct vcpu *v)
 	struct cpu *c = vcpu_cpu(v);
 
 	c->sx_init = false;
-	cpu_window();
+	svm_window();
 	if (c->sx_init)
 		apic_init_exit(v);
 }
@@ -481,6 +491,9 @@ static void init_exit(struct vcpu *v)
 static enum exit_reason exit_handle(struct vcpu *v)
 {
 	struct vmcb *b = vmcb_of(v);
+
+	/* Without next-RIP saving: what assemblers make of those that exit. */
+	v->insn_bytes = b->exit_code == VMEXIT_HLT ? 1 : b->exit_code == VMEXIT_VMMCALL ? 3 : 2;
 
 	switch (b->exit_code) {
 	case VMEXIT_NMI:
@@ -493,7 +506,7 @@ static enum exit_reason exit_handle(struct vcpu *v)
 		inject_interrupt(v, vcpu_handle_hlt(v));
 		return EXIT_HLT;
 	case VMEXIT_SMI:
-		cpu_window(); /* the firmware's handler runs here */
+		svm_window(); /* the firmware's handler runs here */
 		return EXIT_SMI;
 	case VMEXIT_INIT:
 		init_exit(v);
@@ -575,6 +588,11 @@ static __attribute__((noreturn)) void svm_run(struct vcpu *v)
 
 const struct vcpu_ops svm_ops = {
 	.name = "svm",
+	.nested_shape = svm_nested_shape,
+	.window = svm_window,
+	.window_intr = svm_window_intr,
+	.wait_nmi = svm_wait_nmi,
+	.nmi_range = nmi_range,
 	.init = svm_init,
 	.cpu_init = svm_cpu_init,
 	.run = svm_run,
