@@ -140,12 +140,19 @@ $(BUILD)/fuzz/bin/$(1): $$(call fuzz-obj,$$(fuzz_$(1)-src))
 endef
 $(foreach f,$(fuzz),$(eval $(call fuzz-rules,$(f))))
 
+$(BUILD)/sim: $(call host-obj,$(sim-src))
+	@echo "  LD       $@"
+	$(Q)$(host-cc) -o $@ $^ $(sim-libs)
+$(BUILD)/sim-asan: $(call asan-obj,$(sim-src))
+	@echo "  LD       $@"
+	$(Q)$(host-cc) $(asan-flags) -o $@ $^ $(sim-libs)
+
 unit-bins := $(foreach u,$(unit),$(BUILD)/unit/$(u) $(BUILD)/unit-asan/$(u))
 fuzz-bins := $(foreach f,$(fuzz),$(BUILD)/fuzz/bin/$(f))
 
 # ---------------------------------------------------------------- for people
 
-.PHONY: all check lint unit fuzz test demo bench e2e image deps clean help third-party
+.PHONY: all check lint unit fuzz sim test demo bench e2e image deps clean help third-party
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -166,6 +173,11 @@ check: lint unit ## the fast inner loop
 
 fuzz: $(fuzz-bins) ## every fuzz target for FUZZ_SECONDS (30)
 	$(Q)tests/run.py --only fuzz
+
+SEED ?= 1
+HOURS ?= 1000
+sim: $(BUILD)/sim ## the storage core over simulated years: SEED=n HOURS=h
+	$(Q)$(BUILD)/sim --seed $(SEED) --hours $(HOURS)
 
 image: $(BUILD)/images/debian.info ## the real Debian disk image
 $(BUILD)/images/debian.info: images/recipes/debian.sh

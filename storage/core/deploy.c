@@ -726,6 +726,8 @@ static int start_bind(struct deploy *d)
 		.source = d->cfg.source,
 		.offline = !d->cfg.source,
 		.fill = { .on = d->cfg.source != NULL },
+		.pool_bytes = d->cfg.pool_bytes,
+		.crc_cache_bytes = d->cfg.crc_cache_bytes,
 		.ready = disk_ready,
 		.arg = d,
 	};

@@ -76,6 +76,7 @@ struct deploy_cfg {
 	const u8 (*keys)[P256_PUB_BYTES]; /* the site's; live as long as the deploy */
 	u32 nkeys;
 	const char *build; /* version text for reports, lives as long; NULL: none */
+	u32 pool_bytes, crc_cache_bytes; /* as in disk_cfg; 0: defaults */
 	/* Appended to reports: ",\"key\":value" pairs; returns bytes. NULL: none. */
 	u32 (*report_more)(char *out, u32 room);
 };
