@@ -47,7 +47,9 @@ struct cbuf {
 	u32 idx; /* chunk, or chunks + table page */
 	u32 slot;
 	bool repair; /* its slot is corrupt; base[] still names it */
-	bool bad_known; /* data is the slot's, with bad[] marking what is wrong */
+	bool suspect; /* WANT: data is the slot's, with bad[] marking what fails its check */
+	bool unread; /* ... and some could not be read, or the digest is wrong */
+	bool bad_known; /* the same, being served */
 	bool ahead; /* fetched ahead, not asked for yet */
 	bool singles; /* LOAD: a longer read failed */
 	u32 blocks; /* of data, padded */

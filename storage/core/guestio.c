@@ -417,7 +417,7 @@ static void part_verify(struct part *p)
 		/* Something is wrong: have it loaded, checked again, perhaps fetched. */
 		struct cbuf *b = cbuf_find(d, c);
 
-		if (b && d->offline && !cbuf_valid(b) && b->state != CBUF_LOAD)
+		if (b && d->offline && !cbuf_valid(b) && b->state != CBUF_LOAD && !b->suspect)
 			part_done(p, -EIO);
 		else if (!part_wait(p, c))
 			list_add_tail(&d->blocked, &p->link);

@@ -33,6 +33,7 @@
 #define FILL_SCAN 65536u
 
 static void cbuf_advance(struct cbuf *c);
+static void give_up(struct cbuf *c);
 static void write_next(struct cbuf *c);
 
 /* ---------------------------------------------------------------- the pool */
@@ -98,7 +99,7 @@ void cbuf_free(struct cbuf *c)
 {
 	if (c->repair)
 		c->d->repairs--;
-	c->repair = c->bad_known = c->ahead = c->singles = false;
+	c->repair = c->suspect = c->bad_known = c->ahead = c->singles = false;
 	c->state = CBUF_FREE;
 	cbuf_name(c, ~0u);
 	c->d->again = true;
@@ -171,8 +172,28 @@ static void log_lost(struct disk *d, u32 idx, const char *why)
 			    (unsigned long long)idx * per + per - 1);
 }
 
+/* Of a corrupt chunk good blocks are served, bad ones fail, nothing is remembered. */
+static void serve_suspect(struct cbuf *c)
+{
+	struct disk *d = c->d;
+	bool page = is_page(d, c->idx);
+
+	log_lost(d, c->idx, "corrupt");
+	c->bad_known = true;
+	c->state = CBUF_READY;
+	serve(c, 0);
+	cbuf_free(c);
+	for (u32 i = 0; page && i < d->npool; i++)
+		if (d->pool[i].state == CBUF_WANT && !is_page(d, d->pool[i].idx))
+			give_up(&d->pool[i]);
+}
+
 static void give_up(struct cbuf *c)
 {
+	if (c->suspect) {
+		serve_suspect(c);
+		return;
+	}
 	if (!list_empty(&c->waiters)) {
 		log_lost(c->d, c->idx, c->repair ? "corrupt" : "missing");
 		serve(c, -EIO);
@@ -349,6 +370,7 @@ static void cbuf_fetch(struct cbuf *c, const u8 *digest)
 	struct disk *d = c->d;
 
 	c->state = CBUF_FETCH;
+	c->suspect = false;
 	c->from = d->src;
 	memcpy(c->src.digest, digest, SHA256_BYTES);
 	c->src.plain_bytes = plain_bytes(d, c->idx);
@@ -358,6 +380,31 @@ static void cbuf_fetch(struct cbuf *c, const u8 *digest)
 	c->src.owner = c;
 	c->blocks = DIV_ROUND_UP(c->src.plain_bytes, BLOCK_BYTES);
 	d->src->ops->fetch(d->src, &c->src);
+}
+
+/*
+ * The sums and the data of a slot do not agree. When every block could be read
+ * and the digest is right, it is the sums that are wrong: a checksum line that
+ * cannot be read would take 4 MiB of chunks with it otherwise.
+ */
+static bool recovered(struct cbuf *c, const u8 *digest)
+{
+	u8 got[SHA256_BYTES];
+
+	if (!c->unread) {
+		crypto_sha256(got, c->data, plain_bytes(c->d, c->idx));
+		if (!memcmp(got, digest, SHA256_BYTES)) {
+			log_limited(LOG_WARN, "disk: data good, sums wrong chunk=%u slot=%u",
+				    c->idx, c->slot);
+			c->suspect = false;
+			memset(c->bad, 0, sizeof(c->bad));
+			if (is_page(c->d, c->idx))
+				sched_page(c->d, c->idx - c->d->m->chunks, c->data);
+			return true;
+		}
+	}
+	c->unread = true; /* once is enough */
+	return false;
 }
 
 /* In WANT: go on as far as what is known allows. */
@@ -388,6 +435,10 @@ static void cbuf_advance(struct cbuf *c)
 			return;
 		}
 	}
+	if (c->suspect && recovered(c, digest)) {
+		keep(c);
+		return;
+	}
 	if (d->offline)
 		give_up(c);
 	else if (d->src && !(d->quiescing && list_empty(&c->waiters)))
@@ -402,20 +453,7 @@ static void load_bad(struct cbuf *c)
 
 	d->st.corrupt_chunks++;
 	log_limited(LOG_WARN, "disk: corrupt on the local disk chunk=%u slot=%u", c->idx, c->slot);
-	if (d->offline) {
-		/* Good blocks are served, bad ones fail, nothing is remembered. */
-		log_lost(d, c->idx, "corrupt");
-		c->bad_known = true;
-		c->state = CBUF_READY;
-		serve(c, 0);
-		if (is_page(d, c->idx))
-			for (u32 i = 0; i < d->npool; i++)
-				if (d->pool[i].state == CBUF_WANT)
-					give_up(&d->pool[i]);
-		cbuf_free(c);
-		return;
-	}
-	c->repair = true;
+	c->repair = c->suspect = true;
 	d->repairs++;
 	c->state = CBUF_WANT;
 	cbuf_advance(c);
@@ -429,6 +467,7 @@ static void load_check(struct cbuf *c)
 
 	if (!crctab_want(&d->s->crc, first, &c->crcw))
 		return; /* a slot's sums are all in one line */
+	c->unread = bitmap_next_set(c->bad, c->blocks, 0) < c->blocks;
 	for (u32 b = 0; b < c->blocks; b++) {
 		if (!bitmap_test(c->bad, b) &&
 		    !crctab_ok(&d->s->crc, first + b,
@@ -437,7 +476,9 @@ static void load_check(struct cbuf *c)
 		bad |= bitmap_test(c->bad, b);
 	}
 	if (d->phase == DISK_BINDING) {
-		bind_old_page(d, c, !bad);
+		const u8 *digest = manifest_page_digest(&d->im.mf, c->idx - d->m->chunks);
+
+		bind_old_page(d, c, !bad || recovered(c, digest));
 		return;
 	}
 	if (bad) {

@@ -159,8 +159,9 @@ static int do_write(struct sim_disk *d, struct blk_req *r)
 		seg_copy(r, (u64)s * ss, sector, ss, false);
 		put(d, (u32)r->lba + s, sector, r->fua || !d->blk.write_cache);
 	}
-	for (u64 b = DIV_ROUND_UP(r->lba * ss, 4096); d->ndamaged && b < (r->lba + n) * ss / 4096; b++)
-		heal(d, b);
+	for (u64 b = DIV_ROUND_UP(r->lba * ss, 4096); b < (r->lba + n) * ss / 4096; b++)
+		if (d->ndamaged)
+			heal(d, b);
 	return err;
 }
 

@@ -315,8 +315,7 @@ static bool slot_damaged(const struct store *s, u32 slot)
 		if (sim_disk_is_damaged(&w.disk, part_block(s->sb.slots_off / 4096 +
 							    (u64)slot * s->bpc + b)))
 			return true;
-	return sim_disk_is_damaged(&w.disk, part_block(s->sb.crc_off / 4096 +
-						       (u64)slot * s->bpc / CRCTAB_SUMS));
+	return false;
 }
 
 static bool range_damaged(u64 first, u32 n)
@@ -325,8 +324,9 @@ static bool range_damaged(u64 first, u32 n)
 	u64 per = s->sb.chunk_bytes / 512;
 
 	for (u64 c = first / per; n && c <= (first + n - 1) / per; c++)
-		if (slot_damaged(s, s->map->base[c]) || slot_damaged(s, s->map->ovl[c]))
-			return true;
+		if (slot_damaged(s, s->map->base[c]) || slot_damaged(s, s->map->ovl[c]) ||
+		    slot_damaged(s, s->map->base[s->map->chunks]))
+			return true; /* its table page counts, too */
 	return false;
 }
 
@@ -702,7 +702,7 @@ static void run(void)
 		w.net.src.ops->poll(&w.net.src);
 		wait = deploy_poll(w.dep);
 		deploy_status(w.dep, &st);
-		if (w.phase == PHASE_BOOT && (st.state == DEPLOY_READY || st.state == DEPLOY_ATTACHED))
+		if (w.phase == PHASE_BOOT && st.state == DEPLOY_READY)
 			on_ready();
 		next = sim_guest_poll();
 		damage_running();
