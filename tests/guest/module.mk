@@ -1,0 +1,10 @@
+# The bare-metal test guest, see vmmtest.c.
+vmmtest-objs := $(patsubst %.c,%,$(patsubst %.S,%,$(wildcard tests/guest/vmmtest*.[cS]))) \
+		base/fmt base/err
+vmmtest-objs := $(patsubst %,$(BUILD)/loader/%.o,$(vmmtest-objs))
+
+$(BUILD)/loader-test/vmmtest.so: $(vmmtest-objs) boot/loader/freshet.lds
+	@mkdir -p $(@D)
+	$(Q)$(loader-ld) -o $@ $(loader-crt) $(vmmtest-objs) -L/usr/lib -lefi -lgnuefi
+
+all: $(BUILD)/test/vmmtest.efi
