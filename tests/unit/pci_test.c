@@ -26,7 +26,7 @@
 #define REGION 0x40000000ull
 #define RAM_BYTES 0x30000000ull
 
-enum { NVME, NIC, OLD, OTHER, SMALL, PIE, BADHOOK, FUNCTIONS };
+enum { NVME, NIC, OLD, OTHER, SMALL, PIE, BADHOOK, SEVENTH, FUNCTIONS };
 
 struct function {
 	u16 bdf;
@@ -338,6 +338,7 @@ static int setup(void **state)
 	put_le32(f->cfg + 0x74, 0x10000001);
 	put_le32(f->cfg + 0x7c, 0x00475c43); /* ASPM, x4, gen3 */
 	put_le16(f->cfg + 0x82, 0x1043);
+	function(SEVENTH, 0x007f, 1, 1); /* alone at its device, which has no function 0 */
 	f = function(BADHOOK, 0x0300, 1, 1);
 	bar(f, 0, 0x4000, 4, 0xc3000000);
 	bar(f, 2, 0x20, 1, 0x7000);
@@ -896,6 +897,59 @@ static void larger_bar_and_link(void **state)
 	assert_true(real_bar(&functions[PIE], 0) == 0xd2000000);
 }
 
+static void plain_model(void *ctx, struct mmio_access *a)
+{
+	(void)ctx;
+	if (!a->write)
+		a->value = 0x6600 + a->off;
+}
+
+/* Where no function is: a free device, a BAR that nothing real stands behind. */
+static void free_place(void **state)
+{
+	struct pci_virt_desc plain = desc;
+	u32 m = count(&mmios);
+	struct pci_virt *v;
+	u16 bdf = 0;
+
+	(void)state;
+	plain.access = plain_model;
+	plain.quiesce = NULL;
+	assert_int_equal(pci_present(0x0050, &desc, &v), -EOPNOTSUPP);
+	assert_int_equal(pci_add(0, 0x4000, &bdf), -EINVAL);
+	assert_int_equal(pci_add(0xa0000, 0x4000, &bdf), -EINVAL);
+	assert_int_equal(pci_add(0xd4002000, 0x4000, &bdf), -EINVAL);
+	assert_int_equal(pci_add(0xd4000000, 0x6000, &bdf), -EINVAL);
+	assert_int_equal(pci_add(0x100000000, 0x4000, &bdf), -EINVAL);
+	mmio_add_fails = 1;
+	assert_int_equal(pci_add(0xd4000000, 0x4000, &bdf), -ENOMEM);
+	assert_int_equal(count(&mmios), m);
+	assert_int_equal(pci_add(0xd4000000, 0x4000, &bdf), 0);
+	assert_int_equal(bdf, 14 << 3); /* 15 has a function */
+	assert_int_equal(ioc(bdf, 0, 4), ~0u);
+	assert_int_equal(rd(0xd4000000, 4), 0xffffffff);
+	assert_int_equal(pci_present(bdf, &plain, &v), 0);
+	assert_int_equal(ioc(bdf, 0, 4), 0x1f1f1d1d);
+	assert_int_equal(ioc(bdf + 1, 0, 4), ~0u);
+	assert_int_equal(ioc(bdf, 0x10, 4), 0xd4000000);
+	assert_int_equal(ioc(bdf, 0x14, 4), 0);
+	assert_int_equal(rd(0xd4000020, 4), 0x6620);
+	ioc_w(bdf, 4, 2, 4);
+	ioc_w(bdf, 0x10, 4, ~0u);
+	ioc_w(bdf, 0x14, 4, ~0u);
+	assert_int_equal(ioc(bdf, 0x10, 4), 0xffffc000);
+	assert_int_equal(ioc(bdf, 0x14, 4), 0);
+	assert_int_equal(rd(0xd4000020, 4), 0xffffffff);
+	ioc_w(bdf, 0x10, 4, 0xd5000000);
+	ioc_w(bdf, 4, 2, 6);
+	assert_int_equal(rd(0xd5000020, 4), 0x6620);
+	assert_null(region_at(0xd4000000));
+	/* Once more: the next free one; real ones are as they were. */
+	assert_int_equal(pci_add(0xd4000000, 0x4000, &bdf), 0);
+	assert_int_equal(bdf, 13 << 3);
+	assert_int_equal(ioc(0x007f, 0, 4), 0x00010001);
+}
+
 static void failed_take_leaves_nothing(void **state)
 {
 	struct bus_dev *d;
@@ -951,6 +1005,22 @@ static void random_guest_stays_out(void **state)
 	assert_int_equal(rd(BAR + 0x20, 4), 0x5520);
 }
 
+static void free_place_without_ecam(void **state)
+{
+	struct pci_virt_desc plain = desc;
+	struct pci_virt *v;
+	u16 bdf;
+
+	(void)state;
+	plain.access = plain_model;
+	plain.quiesce = NULL;
+	assert_int_equal(pci_add(0xd4000000, 0x4000, &bdf), 0);
+	assert_int_equal(ioc(bdf, 0, 4), ~0u);
+	assert_int_equal(pci_present(bdf, &plain, &v), 0);
+	assert_int_equal(ioc(bdf, 0, 4), 0x1f1f1d1d);
+	assert_int_equal(rd(0xd4000020, 4), 0x6620);
+}
+
 int main(void)
 {
 	/* In this order: slots are taken for ever. */
@@ -971,12 +1041,14 @@ int main(void)
 		cmocka_unit_test(msix_masks_and_pends),
 		cmocka_unit_test(larger_bar_and_link),
 		cmocka_unit_test(random_guest_stays_out),
+		cmocka_unit_test(free_place),
 		cmocka_unit_test(failed_take_leaves_nothing),
 	};
 	const struct CMUnitTest ports_alone[] = {
 		cmocka_unit_test(take_reads_the_device),
 		cmocka_unit_test(hidden_function_is_not_there),
 		cmocka_unit_test(other_functions_pass),
+		cmocka_unit_test(free_place_without_ecam),
 	};
 	pid_t child = fork(); /* a machine of its own, without ECAM */
 	int status, rc;

@@ -328,13 +328,16 @@ void pci_dev_move(struct pci_slot *s, u64 base)
 {
 	struct pci_bar *b = &s->bars[s->window];
 	u32 off = PCI_BAR0 + 4 * s->window;
-	u32 cmd = cfg_r(s, PCI_COMMAND, 2);
+	u32 cmd;
 
+	b->base = base;
+	if (s->unreal)
+		return;
+	cmd = cfg_r(s, PCI_COMMAND, 2);
 	cfg_w(s, PCI_COMMAND, 2, cmd & ~PCI_COMMAND_MEM);
 	cfg_w(s, off, 4, (u32)base | b->flags);
 	if (b->wide)
 		cfg_w(s, off + 4, 4, (u32)(base >> 32));
 	cfg_w(s, PCI_COMMAND, 2, cmd | PCI_COMMAND_MEM);
-	b->base = base;
 	s->regs = pci_hw_map(base, b->bytes);
 }

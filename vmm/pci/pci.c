@@ -345,6 +345,70 @@ int pci_init(const struct handoff *h)
 	return 0;
 }
 
+static struct pci_slot *slot_free(void)
+{
+	for (u32 i = 0; i < PCI_SLOTS_MAX; i++)
+		if (!slots[i].used)
+			return &slots[i];
+	return NULL;
+}
+
+/* Nothing at any of the eight functions, and nothing of ours. */
+static bool device_free(u32 dev)
+{
+	for (u32 fn = 0; fn < 8; fn++) {
+		u16 bdf = (u16)(dev << 3 | fn);
+
+		if (pci_slot_find(bdf) || (u16)pci_hw_cfg_read(bdf, PCI_VENDOR, 2) != 0xffff)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * From the middle of bus 0 downwards, then upwards: firmware tables describe
+ * devices at both ends that some board may have, and the OS would believe ours
+ * to be one of them. Return: 1..31; 0: there is none.
+ */
+static u32 find_device(void)
+{
+	for (u32 dev = 15; dev; dev--)
+		if (device_free(dev))
+			return dev;
+	for (u32 dev = 16; dev < 32; dev++)
+		if (device_free(dev))
+			return dev;
+	return 0;
+}
+
+/** pci_add() - see pci.h. Context: start-up or a hypercall. */
+int pci_add(u64 bar, u64 bytes, u16 *bdf)
+{
+	struct pci_slot *s = slot_free();
+	u32 dev = find_device();
+	int err;
+
+	if (bar < MIB || bytes < PAGE_BYTES || (bytes & (bytes - 1)) || !IS_ALIGNED(bar, bytes) ||
+	    bar + bytes > GIB * 4)
+		return -EINVAL;
+	if (!s)
+		return -ENOSPC;
+	if (!dev)
+		return -ENODEV;
+	*s = (struct pci_slot){ .bdf = (u16)(dev << 3), .unreal = true };
+	s->bars[0] = (struct pci_bar){ .base = bar, .bytes = bytes };
+	err = hook_slot(s);
+	if (err) {
+		log_err("pci: cannot hook a free place bdf=%04x err=%s", s->bdf, err_name(err));
+		return err;
+	}
+	__atomic_store_n(&s->used, true, __ATOMIC_RELEASE);
+	*bdf = s->bdf;
+	log_info("pci: free place bdf=00:%02x.0 bar0=%llx+%llx", dev, (unsigned long long)bar,
+		 (unsigned long long)bytes);
+	return 0;
+}
+
 /**
  * pci_take() - take function @bdf from the guest for a driver of ours
  * @out: the device, for ever
@@ -355,14 +419,11 @@ int pci_init(const struct handoff *h)
  */
 int pci_take(u16 bdf, struct bus_dev **out)
 {
-	struct pci_slot *s = NULL;
+	struct pci_slot *s = slot_free();
 	int err;
 
 	if (pci_slot_find(bdf))
 		return -EEXIST;
-	for (u32 i = 0; i < PCI_SLOTS_MAX && !s; i++)
-		if (!slots[i].used)
-			s = &slots[i];
 	if (!s)
 		return -ENOSPC;
 	*s = (struct pci_slot){ .bdf = bdf };

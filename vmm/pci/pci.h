@@ -3,7 +3,8 @@
  *
  * Only those functions' configuration space is intercepted: 0xCF8/0xCFC and
  * their own ECAM pages. A taken device is driven by the VMM through
- * struct bus_dev; a virtual function normally stands at a taken one's address.
+ * struct bus_dev; a virtual function normally stands at a taken one's address,
+ * and where there is none to take, at a free one.
  */
 #ifndef VMM_PCI_PCI_H
 #define VMM_PCI_PCI_H
@@ -52,9 +53,19 @@ int pci_init(const struct handoff *h);
 int pci_take(u16 bdf, struct bus_dev **out);
 
 /*
- * pci_present() - a virtual function for the guest. At a taken function's bdf
- * it inherits BAR0's address, type and, where that is larger, size; when the
- * guest moves the BAR, the hook and the real device's BAR follow.
+ * pci_add() - a place for a virtual function that replaces no real one: a device
+ * of bus 0 that answers at none of its functions, which becomes *bdf, and a
+ * 32-bit memory BAR of @bytes at @bar, where nothing may be and which the guest
+ * can be expected to find inside the bridge's window. Then pci_present().
+ * 0; -EINVAL; -ENODEV when bus 0 is full; -ENOSPC.
+ */
+int pci_add(u64 bar, u64 bytes, u16 *bdf);
+
+/*
+ * pci_present() - a virtual function for the guest, at the bdf that pci_take()
+ * was given or pci_add() has found. At a taken function's it inherits BAR0's
+ * address, type and, where that is larger, size; when the guest moves the BAR,
+ * the hook and the real device's BAR follow.
  */
 int pci_present(u16 bdf, const struct pci_virt_desc *desc, struct pci_virt **out);
 

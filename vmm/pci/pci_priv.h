@@ -65,6 +65,7 @@ struct pci_bar {
 /* One function that the guest does not see as it is. */
 struct pci_slot {
 	bool used;
+	bool unreal; /* (c) no function of the machine stands behind it */
 	u16 bdf; /* (c) */
 	struct bus_dev bus; /* (c) the real device */
 	struct pci_bar bars[PCI_BARS]; /* BAR0's base: changed with the driver quiet */

@@ -27,8 +27,8 @@
  * because hooking waits for other CPUs, and is taken by one CPU at a time
  * through v->moving; who comes second leaves it to the first.
  *
- * A function at a free address, with no real one behind, would need a place in
- * a bridge window for its BAR; pci_present() refuses it for now.
+ * A function at a free address (pci_add()) differs in that its slot has no real
+ * BAR to move and no real PCI Express capability to copy.
  *
  * [PCI 3.0 §6.1, §6.2.5, §6.8.2; PCIe 4.0 §7.5.3]
  */
