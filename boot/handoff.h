@@ -62,6 +62,13 @@ struct handoff {
 	u64 ecam_base; /* 0: no MCFG; segment 0 */
 	u32 ecam_bus_first, ecam_bus_last;
 	u64 rsdp_pa;
+	/*
+	 * Instead of a disk: memory that the guest's map has as reserved, 2 MiB
+	 * aligned. memory_bytes 0: a disk of handoff.pci[].
+	 */
+	u64 memory_pa, memory_bytes;
+	/* Where the BAR of a virtual controller may stand that replaces no real one. */
+	u64 bar_pa, bar_bytes;
 	u32 flags;
 	u32 cpu_count; /* CPUs that will call the entry point */
 	u32 apic_id[HANDOFF_CPUS_MAX]; /* by CPU index; 0 is the BSP */
@@ -69,7 +76,7 @@ struct handoff {
 	u32 ram_count;
 	struct handoff_pci pci[HANDOFF_PCI_MAX];
 	struct handoff_ram ram[HANDOFF_RAM_MAX];
-	u8 uuid[16]; /* SMBIOS system UUID, as in the table */
+	u8 uuid[16]; /* SMBIOS system UUID, as in the table; zeros: the VMM makes one of the MAC */
 	u32 key_count;
 	u32 options_bytes;
 	u8 keys[HANDOFF_KEYS_MAX][64]; /* site public keys, P-256 X || Y */
@@ -98,6 +105,17 @@ enum handoff_call {
 	HC_LOG, /* RBX = gpa of a struct handoff_log */
 	HC_DONE, /* ExitBootServices: no more calls */
 	HC_TEST, /* RBX = gpa of a struct handoff_test; with HANDOFF_FLAG_TEST only */
+	/*
+	 * The virtual disk for a firmware that has no driver for its controller:
+	 * one request at a time. RBX = gpa of a struct handoff_io. 0: it has begun;
+	 * -EAGAIN: no disk is attached; -EBUSY: another is under way; -EINVAL,
+	 * -EFAULT: nothing has been done.
+	 */
+	HC_READ,
+	HC_WRITE,
+	HC_FLUSH,
+	/* How it went, and advance the pump: -EINPROGRESS, then 0, -EIO or -ENOSPC. RBX unused. */
+	HC_IO_STATUS,
 };
 
 enum handoff_state {
@@ -155,11 +173,12 @@ struct handoff_status {
 	char text[160]; /* one line for the screen, ASCII */
 	u32 percent; /* of the present step; 0xffffffff: unknown */
 	u32 can_boot_cache; /* HA_BOOT_CACHE would work */
-	u32 disk_bdf; /* where the virtual disk stands */
-	u32 reserved;
+	u32 disk_bdf; /* where the virtual disk stands, from HS_ATTACHED on */
+	u32 sector_bytes; /* of the virtual disk, from HS_READY on */
 	u64 disk_bytes;
 	u64 fetched_bytes;
 	u64 vmm_bytes; /* reserved_bytes */
+	u8 uuid[16]; /* what the server is told */
 };
 
 struct handoff_log {
@@ -167,6 +186,15 @@ struct handoff_log {
 	u32 bytes; /* out */
 	u32 reserved;
 	char text[4080];
+};
+
+#define HANDOFF_IO_BYTES_MAX (128 * 1024u)
+
+struct handoff_io {
+	u64 buffer; /* gpa of RAM */
+	u64 lba; /* in the disk's sectors */
+	u32 bytes; /* whole sectors, at most HANDOFF_IO_BYTES_MAX; 0 for HC_FLUSH */
+	u32 reserved; /* 0 */
 };
 
 /* What tests/guest asks for: hooks on pages and ports that behave like memory. */
@@ -202,7 +230,8 @@ struct handoff_test_log {
 };
 
 static_assert(sizeof(struct handoff_test_log) == 4096, "handoff_test_log");
-static_assert(sizeof(struct handoff_status) == 208, "handoff_status");
+static_assert(sizeof(struct handoff_status) == 224, "handoff_status");
+static_assert(sizeof(struct handoff_io) == 24, "handoff_io");
 static_assert(sizeof(struct handoff_log) == 4096, "handoff_log");
 
 #endif

@@ -5,6 +5,9 @@
  * ones that freshet.efi itself came through win, then the first found: that is
  * the disk with our ESP, or the NIC that reached the server.
  *
+ * Without an NVMe disk, or when the options say so, the PC is diskless: memory
+ * stands in (diskless.c), and the disks that there are stay with firmware and OS.
+ *
  * Taking means DisconnectController(): the firmware's driver stops the device,
  * and every protocol above it goes away, among them the file system or network
  * device we were loaded from. Nothing of l->loaded is touched after that.
@@ -89,11 +92,12 @@ static EFI_STATUS pci_handles(EFI_HANDLE **handles, UINTN *n)
  * devices_find() - choose the disk and the NIC
  *
  * A missing NIC is said and left to the VMM: what is complete on the disk boots
- * without.
- * Return: 0, or FR_NO_DISK, FR_FIRMWARE.
+ * without. A diskless PC has nothing to boot then.
+ * Return: 0, or FR_NO_DISK, FR_NO_NIC, FR_FIRMWARE.
  */
 int devices_find(struct loader *l)
 {
+	enum options_disk want = options_disk(&l->options);
 	u32 disks = 0, nic_count = 0;
 	EFI_HANDLE *handles;
 	EFI_STATUS s;
@@ -115,11 +119,21 @@ int devices_find(struct loader *l)
 			l->nic = d;
 	}
 	BS->FreePool(handles);
-	if (nic_count)
+	l->diskless = want == OPTIONS_DISK_NONE || (want == OPTIONS_DISK_AUTO && !disks);
+	if (nic_count) {
 		say("NIC ", &l->nic, nic_count);
-	else
+	} else if (l->diskless) {
+		fmt_snprintf(l->detail, sizeof(l->detail),
+			     "%u PCI functions looked at, and no disk", (u32)n);
+		return FR_NO_NIC;
+	} else {
 		con_print("FR-%02u  no supported network controller: only a complete cache boots\n",
 			  FR_NO_NIC);
+	}
+	if (l->diskless) {
+		l->disk.handle = NULL;
+		return 0;
+	}
 	if (!disks) {
 		fmt_snprintf(l->detail, sizeof(l->detail), "%u PCI functions looked at", (u32)n);
 		return FR_NO_DISK;
@@ -190,6 +204,9 @@ int devices_take(struct loader *l)
  * @bdf:  where the VMM presents it
  * @disk: out, the controller's handle
  *
+ * By the firmware's own NVMe driver where it has the controller and such a
+ * driver, else as a Block I/O protocol of ours.
+ *
  * Return: 0, or FR_FIRMWARE.
  */
 int devices_give_disk(struct loader *l, u32 bdf, EFI_HANDLE *disk)
@@ -209,18 +226,12 @@ int devices_give_disk(struct loader *l, u32 bdf, EFI_HANDLE *disk)
 	}
 	if (n)
 		BS->FreePool(handles);
-	if (!found) {
-		fmt_snprintf(l->detail, sizeof(l->detail),
-			     "the firmware knows no PCI function %02x:%02x.%x", bdf >> 8 & 255,
-			     bdf >> 3 & 31, bdf & 7);
-		return FR_FIRMWARE;
-	}
+	if (!found)
+		return blockio_install(l, NULL, disk);
 	s = BS->ConnectController(found, NULL, NULL, TRUE);
 	if (EFI_ERROR(s)) {
-		fmt_snprintf(l->detail, sizeof(l->detail),
-			     "no driver of the firmware took the virtual NVMe disk: %s",
-			     efi_text(s));
-		return FR_FIRMWARE;
+		con_print("no driver of the firmware took the virtual disk: %s\n", efi_text(s));
+		return blockio_install(l, found, disk);
 	}
 	*disk = found;
 	return 0;

@@ -28,6 +28,7 @@ struct loader {
 	EFI_LOADED_IMAGE *loaded; /* invalid pointers inside after devices_take() */
 	struct options options;
 	struct device disk, nic; /* handle NULL: none */
+	bool diskless; /* memory instead */
 	struct handoff handoff;
 	struct handoff_status status; /* as of the last HC_STATUS */
 	bool running; /* this CPU is the VMM's guest */
@@ -52,12 +53,19 @@ int files_read_config(struct loader *l, char *text, size_t room, size_t *bytes);
 /* machine.c */
 int machine_check(struct loader *l);
 void machine_describe(struct handoff *h);
+u64 machine_free_ram(void);
 
 /* devices.c */
 int devices_find(struct loader *l);
 int devices_take(struct loader *l);
 int devices_give_disk(struct loader *l, u32 bdf, EFI_HANDLE *disk);
 bool path_starts_with(EFI_HANDLE handle, EFI_HANDLE parent);
+
+/* blockio.c */
+int blockio_install(struct loader *l, EFI_HANDLE controller, EFI_HANDLE *disk);
+
+/* diskless.c */
+int diskless_prepare(struct loader *l);
 
 /* deploy.c */
 int deploy(struct loader *l);

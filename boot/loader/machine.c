@@ -111,8 +111,8 @@ static int check_cpu(struct loader *l)
 	return hypercall_by_vmcall ? check_vmx(l) : check_svm(l);
 }
 
-/* Bytes of memory that is nobody's now; 0 when the firmware does not say. */
-static u64 free_ram(void)
+/** machine_free_ram() - bytes of memory that is nobody's now; 0: the firmware does not say */
+u64 machine_free_ram(void)
 {
 	UINTN bytes = 0, key, step, room;
 	UINT32 version;
@@ -147,7 +147,7 @@ int machine_check(struct loader *l)
 
 	if (code)
 		return code;
-	ram = free_ram();
+	ram = machine_free_ram();
 	if (ram < RAM_MIN_BYTES) {
 		fmt_snprintf(l->detail, sizeof(l->detail), "%llu MiB are free",
 			     (unsigned long long)(ram / MIB));

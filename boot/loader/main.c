@@ -4,7 +4,7 @@
  *   options     freshet.conf and load options; the files' home may vanish later
  *   machine     processor, memory, disk, NIC
  *   hand-off    all the VMM must know, in one structure
- *   take        the firmware lets go of disk and NIC
+ *   take        the firmware lets go of disk and NIC; or memory in place of a disk
  *   launch      every CPU comes back as the VMM's guest
  *   deploy      the VMM gets the image's disk ready; progress on the console
  *   boot        the firmware finds the virtual disk, the OS's loader starts
@@ -162,8 +162,10 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 		must(l, devices_find);
 	}
 	must(l, fill_handoff);
-	if (!options_null_mode(&l->options))
+	if (!options_null_mode(&l->options)) {
 		must(l, devices_take);
+		must(l, diskless_prepare);
+	}
 	once(l, start_vmm);
 	if (!options_null_mode(&l->options)) {
 		must(l, deploy);

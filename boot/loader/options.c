@@ -25,6 +25,8 @@
 
 #define WAIT_DEFAULT 30
 #define WAIT_MAX 86400
+#define MEMORY_MIN_MIB 64
+#define MEMORY_MAX_MIB (1u << 24)
 #define LOAD_MAX 2048 /* characters of load options */
 
 struct span {
@@ -141,6 +143,18 @@ static bool is_path(struct span s)
 	return s.n > 1 && s.at[0] == '\\';
 }
 
+static bool is_disk(struct span s)
+{
+	return span_is(s, "auto") || span_is(s, "nvme") || span_is(s, "none");
+}
+
+static bool is_memory(struct span s)
+{
+	u32 v;
+
+	return number(s, MEMORY_MIN_MIB, MEMORY_MAX_MIB, &v);
+}
+
 static const struct option_kind {
 	const char *key;
 	bool (*valid)(struct span value);
@@ -152,6 +166,8 @@ static const struct option_kind {
 	[OPTION_VERBOSE] = { "verbose", is_switch, "0 or 1" },
 	[OPTION_WAIT] = { "wait", is_wait, "seconds, 0 to 86400" },
 	[OPTION_LOADER] = { "loader", is_path, "a path that starts with \\" },
+	[OPTION_DISK] = { "disk", is_disk, "auto, nvme or none" },
+	[OPTION_MEMORY] = { "memory", is_memory, "MiB, 64 or more" },
 };
 
 /* ---------------------------------------------------------------- errors */
@@ -378,4 +394,24 @@ u32 options_wait(const struct options *o)
 	u32 s;
 
 	return number((struct span){ v, strlen(v) }, 0, WAIT_MAX, &s) ? s : WAIT_DEFAULT;
+}
+
+/** options_disk() - where the store is to lie */
+enum options_disk options_disk(const struct options *o)
+{
+	const char *v = o->value[OPTION_DISK];
+
+	return !strcmp(v, "none") ? OPTIONS_DISK_NONE :
+	       !strcmp(v, "nvme") ? OPTIONS_DISK_NVME : OPTIONS_DISK_AUTO;
+}
+
+/** options_memory() - bytes of memory for the store of a PC without a disk; 0: not said */
+u64 options_memory(const struct options *o)
+{
+	const char *v = o->value[OPTION_MEMORY];
+	u32 mib;
+
+	/* whole pages of 2 MiB */
+	return number((struct span){ v, strlen(v) }, MEMORY_MIN_MIB, MEMORY_MAX_MIB, &mib) ?
+		       ALIGN_UP(mib, 2u) * MIB : 0;
 }

@@ -56,7 +56,7 @@ static void reboot_to_setup(void)
 static void show(struct loader *l, u32 code)
 {
 	const struct message *m = message_find(code);
-	const u8 *u = l->handoff.uuid;
+	const u8 *u = l->status.uuid;
 
 	con_print("\nFR-%02u  %s\n", code, m ? m->what : "An unknown trouble.");
 	if (l->detail[0])

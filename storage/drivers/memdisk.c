@@ -73,10 +73,11 @@ static void transfer(struct memdisk *m, const struct blk_req *r)
 		u8 *buf = plat_phys_to_virt(r->segs[i].pa);
 
 		for (u32 done = 0, n; done < r->segs[i].bytes; done += n, at += n) {
+			u64 lba = r->lba + at / MEMDISK_SECTOR_BYTES;
 			u32 in = at % MEMDISK_SECTOR_BYTES;
 
 			n = MIN(r->segs[i].bytes - done, MEMDISK_SECTOR_BYTES - in);
-			copy_sector(m, r->lba + at / MEMDISK_SECTOR_BYTES, in, buf + done, n, write);
+			copy_sector(m, lba, in, buf + done, n, write);
 		}
 	}
 	for (u32 i = 0; write && i < r->sectors; i++)

@@ -141,11 +141,11 @@ class Disk:
 
 
 class Pc:
-    """A lab PC. `disk` is a Disk; `tftp` a folder for firmware PXE, or None."""
+    """A lab PC. `disk` is a Disk or None; `tftp` a folder for firmware PXE, or None; `card` QEMU's name of the NIC."""
 
     def __init__(self, folder, name, disk=None, tftp=None, bootfile="boot.ipxe", cpus=2, mem="2G",
                  nic=True, link=True, boot="net", extra=(), snapshot=False, cpu="qemu64,+svm,+npt",
-                 accel="tcg"):
+                 accel="tcg", card="e1000e"):
         self.folder = os.path.join(folder, name)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
@@ -171,8 +171,8 @@ class Pc:
             net = "user,id=n0"
             if tftp:
                 net += ",tftp=%s,bootfile=%s" % (tftp, bootfile)
-            cmd += ["-netdev", net, "-device",
-                    "e1000e,id=nic0,netdev=n0,mac=52:54:00:f0:00:01" + (",bootindex=0" if boot == "net" else ",romfile=")]
+            cmd += ["-netdev", net, "-device", card +
+                    ",id=nic0,netdev=n0,mac=52:54:00:f0:00:01" + (",bootindex=0" if boot == "net" else ",romfile=")]
         cmd += list(extra)
         with open(os.path.join(self.folder, "cmd"), "w", encoding="utf-8") as f:
             f.write(" ".join(cmd) + "\n")

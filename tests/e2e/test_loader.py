@@ -136,13 +136,14 @@ def test_trouble_that_goes_away(boot):
     (SERVER % 1, {"cpu": "qemu64,-svm"}, r"FR-10 "),
     (SERVER % 1, {"cpu": "qemu64,+svm,-npt"}, r"FR-10 [\s\S]*without nested paging"),
     (SERVER % 1, {"mem": "512M"}, r"FR-12 [\s\S]*MiB are free"),
-    (SERVER % 1, {"no_disk": True}, r"FR-14 "),
+    (SERVER % 1 + "disk nvme\n", {"no_disk": True}, r"FR-14 "),
+    (SERVER % 1, {"no_disk": True, "nic": False}, r"FR-13 [\s\S]*no disk"),
     (SERVER % 1, {"key": False}, r"FR-16 [\s\S]*is empty"),
     (SERVER % 4, {}, r"FR-17 [\s\S]*launch: EIO"),
     (SERVER % 5, {}, r"FR-61 [\s\S]*HC_START: EINVAL"),
     (SERVER % 1, {"os_efi": "efi_os_back.efi"}, r"FR-18 [\s\S]*came back: load error"),
     (SERVER % 1, {"os_efi": None}, r"FR-18 [\s\S]*1 FAT file system\(s\), no boot loader"),
-], ids="key server svm npt memory disk sitekey launch start comes-back no-loader".split())
+], ids="key server svm npt memory disk neither sitekey launch start comes-back no-loader".split())
 def test_trouble(boot, options, kw, want):
     pc = boot(options, **kw)
     pc.com1.wait(want + r"[\s\S]*Enter: restart", 60, "the message")
@@ -151,7 +152,7 @@ def test_trouble(boot, options, kw, want):
 
 
 def test_restarts_by_itself(boot):
-    pc = boot("server 10.0.2.2:1\nwait 2\n", no_disk=True, nic=False)
+    pc = boot("server 10.0.2.2:1\nwait 2\ndisk nvme\n", no_disk=True, nic=False)
     pc.com1.wait("FR-13 ", 60, "a word about the NIC")
     pc.com1.wait(r"FR-14 [\s\S]*in 1 s[\s\S]*restarting", 60, "the restart")
 

@@ -55,7 +55,7 @@ def test_low_memory(site, server, small, start):
 
 
 def test_no_disk(site, server, start):
-    refused(start("pc", None), r"FR-14 ")
+    refused(start("pc", None, options=["server 10.0.2.2:%d" % server.port, "disk nvme"]), r"FR-14 ")
 
 
 def test_bad_config(site, server, small, start):

@@ -133,8 +133,9 @@ static void eerd(struct card *c, u32 v)
 
 	if (!(v & E1000_EERD_START) || c->no_eeprom || i > 2)
 		return;
-	R(c, E1000_EERD) = FIELD_PREP(E1000_EERD_DATA, c->mac[2 * i] | (u32)c->mac[2 * i + 1] << 8) |
-			   E1000_EERD_DONE;
+	R(c, E1000_EERD) = E1000_EERD_DONE |
+			   FIELD_PREP(E1000_EERD_DATA,
+				      c->mac[2 * i] | (u32)c->mac[2 * i + 1] << 8);
 }
 
 static void mdic(struct card *c, u32 v)

@@ -51,6 +51,25 @@ static void reads_a_file(void **state)
 	assert_int_equal(options_complete(&o, &e), 0);
 }
 
+static void reads_disk_and_memory(void **state)
+{
+	(void)state;
+	assert_int_equal(options_disk(&o), OPTIONS_DISK_AUTO);
+	assert_int_equal(options_memory(&o), 0);
+	assert_int_equal(file("disk none\nmemory 513\n"), 0);
+	assert_int_equal(options_disk(&o), OPTIONS_DISK_NONE);
+	assert_int_equal(options_memory(&o), 514 * MIB);
+	assert_int_equal(load("freshet.efi disk=nvme memory=16777216"), 0);
+	assert_int_equal(options_disk(&o), OPTIONS_DISK_NVME);
+	assert_true(options_memory(&o) == 16777216ull * MIB);
+	assert_int_equal(load("disk=auto"), 0);
+	assert_int_equal(options_disk(&o), OPTIONS_DISK_AUTO);
+	assert_int_equal(file("memory 63\n"), -EINVAL);
+	assert_string_equal(e.key, "memory");
+	assert_int_equal(file("memory 16777217\n"), -EINVAL);
+	assert_int_equal(file("disk sda\n"), -EINVAL);
+}
+
 static void load_options_win(void **state)
 {
 	char text[512];
@@ -164,6 +183,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(reads_a_file, fresh),
+		cmocka_unit_test_setup(reads_disk_and_memory, fresh),
 		cmocka_unit_test_setup(load_options_win, fresh),
 		cmocka_unit_test_setup(load_options_without_a_name, fresh),
 		cmocka_unit_test_setup(binary_load_options_are_ignored, fresh),

@@ -93,7 +93,8 @@ static void is_what_was_written(void **state)
 			break;
 		case 1:
 			memset(model + lba * SS, 0, sectors * SS);
-			assert_int_equal(io(n % 2 ? BLK_TRIM : BLK_WRITE_ZEROES, lba, sectors, 0), 0);
+			assert_int_equal(io(n % 2 ? BLK_TRIM : BLK_WRITE_ZEROES, lba, sectors, 0),
+					 0);
 			break;
 		default:
 			memset(buf, 0xee, sizeof(buf));

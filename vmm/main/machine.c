@@ -4,6 +4,11 @@
  *	HC_START  real NVMe and NIC are taken, drivers and stack start, deploy begins
  *	HC_ATTACH the virtual disk stands behind a virtual controller at the same place
  *
+ * A PC without a disk ("diskless") has memory behind the store instead, which
+ * the loader reserved, and the virtual controller at a PCI address where there
+ * is nothing. A network card without messages is polled: from the tick while an
+ * answer is awaited, and whenever else we are here.
+ *
  * Everything here but the doorbell stores and machine_explains_nmi() runs with
  * the pump's ownership. The wake-ups: doorbells (NMI) from the two devices, the
  * guest's doorbell writes, and, while some timer of ours runs, the tick.
@@ -21,11 +26,13 @@
 #include "net/stack/stack.h"
 #include "storage/core/deploy.h"
 #include "storage/core/disk.h"
+#include "storage/drivers/memdisk.h"
 #include "storage/drivers/nvme.h"
 #include "storage/emul/nvme.h"
 #include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/guest.h"
+#include "vmm/cpu/mmio.h"
 #include "vmm/cpu/vcpu.h"
 #include "vmm/main/core.h"
 #include "vmm/main/pump.h"
@@ -58,6 +65,12 @@
 #define BACKGROUND_REST 3
 #define BACKGROUND_REST_MAX_NS (20 * NS_PER_MS)
 
+/*
+ * Work of the store that its back-end finishes at once, in memory, may make
+ * more of it: so often before other things have their turn.
+ */
+#define MEMORY_TURNS 16
+
 /* Plain bytes that one poll of the client may make: some ms of hashing and inflating. */
 #define CLIENT_BUDGET_BYTES (16 * 1024u)
 
@@ -67,13 +80,16 @@
 static struct machine {
 	struct emul_host host;
 	struct bus_dev *disk_bus, *nic_bus;
-	struct nvme_drv *nvme;
+	struct blk_dev *blk; /* what the store lies on */
+	struct nvme_drv *nvme; /* NULL: it is memory */
 	struct netif_dev *nic;
+	bool nic_polled; /* (c) it has no doorbell */
 	struct source *source;
 	struct deploy *deploy;
 	struct nvme_emul *emul;
 	struct pci_virt *virt;
 	u16 disk_bdf;
+	u8 uuid[16]; /* (c) */
 	int start_err; /* why a device could not be started */
 	u32 start_code; /* enum handoff_code */
 	bool started, tick;
@@ -192,11 +208,32 @@ static const struct handoff_pci *find_pci(const struct handoff *h, enum handoff_
 	return NULL;
 }
 
+/* Reserved in the guest's memory map; from here on it is not there either. */
+static struct mmio_region memory_region = { .mode = MMIO_ABSENT, .name = "memory-disk" };
+
+static int start_memory(const struct handoff *h)
+{
+	int err;
+
+	m.start_code = FR_INTERNAL;
+	memory_region.base = GPA(h->memory_pa);
+	memory_region.bytes = h->memory_bytes;
+	memory_hide(h->memory_pa, h->memory_bytes);
+	err = mmio_region_add(&memory_region);
+	if (!err)
+		err = memdisk_create(&m.blk, HPA(h->memory_pa), h->memory_bytes);
+	if (err)
+		log_err("machine: memory for the store failed err=%s", err_name(err));
+	return err;
+}
+
 static int start_disk(const struct handoff *h)
 {
 	const struct handoff_pci *p = find_pci(h, HANDOFF_PCI_NVME);
 	int err;
 
+	if (h->memory_bytes)
+		return start_memory(h);
 	m.start_code = FR_NO_DISK;
 	if (!p)
 		return -ENODEV;
@@ -207,6 +244,8 @@ static int start_disk(const struct handoff *h)
 		err = nvme_drv_create(m.disk_bus, &(struct nvme_drv_opts){ .depth = 127 }, &m.nvme);
 	if (err)
 		log_err("machine: disk failed bdf=%x err=%s", p->bdf, err_name(err));
+	else
+		m.blk = nvme_drv_blk(m.nvme);
 	return err;
 }
 
@@ -239,6 +278,23 @@ static void start_net(const struct handoff *h)
 		err = client_create(&copts, &m.source);
 	if (err)
 		log_err("machine: network failed bdf=%x err=%s", p->bdf, err_name(err));
+	m.nic_polled = m.nic && !e1000e_has_irq(m.nic);
+}
+
+/*
+ * Who this PC is. Where the firmware does not say, its network card does, in
+ * the form of a UUID of version 8: 00000000-0000-8000-8000-<MAC>. [RFC 9562 §5.8]
+ */
+static void make_uuid(const struct handoff *h, u8 uuid[16])
+{
+	static const u8 none[16];
+
+	memcpy(uuid, h->uuid, 16);
+	if (memcmp(uuid, none, 16) || !m.nic)
+		return;
+	uuid[7] = 0x80; /* the third field is little-endian */
+	uuid[8] = 0x80;
+	memcpy(uuid + 10, m.nic->mac, 6);
 }
 
 /** machine_start() - see machine.h. Context: boot CPU, hypercall. */
@@ -257,12 +313,14 @@ int machine_start(const struct handoff *h)
 		err = start_disk(h);
 	if (!err) {
 		start_net(h);
-		cfg.blk = nvme_drv_blk(m.nvme);
+		make_uuid(h, m.uuid);
+		cfg.blk = m.blk;
+		cfg.memory = !m.nvme;
 		cfg.source = m.source;
 		cfg.build = h->version_text;
 		cfg.keys = (const u8(*)[P256_PUB_BYTES])h->keys;
 		cfg.nkeys = MIN(h->key_count, (u32)HANDOFF_KEYS_MAX);
-		memcpy(cfg.uuid, h->uuid, sizeof(cfg.uuid));
+		memcpy(cfg.uuid, m.uuid, sizeof(cfg.uuid));
 		if (m.nic)
 			memcpy(cfg.mac, m.nic->mac, sizeof(cfg.mac));
 		err = deploy_create(&m.deploy, &cfg);
@@ -291,10 +349,12 @@ int machine_attach(void)
 		pump_unlock();
 		return m.emul ? -EALREADY : -EAGAIN;
 	}
-	m.emul = nvme_emul_create(&m.host, blk, &cfg);
-	if (!m.emul)
+	if (!m.nvme)
+		err = pci_add(core_handoff->bar_pa, virt_desc.bar0_bytes, &m.disk_bdf);
+	m.emul = err ? NULL : nvme_emul_create(&m.host, blk, &cfg);
+	if (!err && !m.emul)
 		err = -ENOMEM;
-	else
+	if (!err)
 		err = pci_present(m.disk_bdf, &virt_desc, &m.virt);
 	if (err) {
 		log_err("machine: cannot present the virtual disk err=%s", err_name(err));
@@ -305,6 +365,12 @@ int machine_attach(void)
 	}
 	pump_unlock();
 	return err;
+}
+
+/** machine_disk() - see machine.h */
+struct blk_dev *machine_disk(void)
+{
+	return m.emul ? deploy_disk(m.deploy) : NULL;
 }
 
 /* ------------------------------------------------- the pump's round */
@@ -360,9 +426,11 @@ static bool tick_needed(bool more)
 
 	if (more || m.net_owed || (!m.saying && console_drain()))
 		return true;
+	if (m.nic_polled && m.source && (!m.emul || client_pending(m.source) >= 0))
+		return true;
 	if (m.source && (client_pending(m.source) >= 0 || !m.emul))
 		next = MIN(next, client_deadline_ns(m.source));
-	t = nvme_drv_deadline_ns(m.nvme);
+	t = m.nvme ? nvme_drv_deadline_ns(m.nvme) : 0;
 	if (t)
 		next = MIN(next, t);
 	next = MIN(next, m.deploy_due_ns);
@@ -382,6 +450,23 @@ static u64 phase_done(u64 from, const char *phase)
 	return now;
 }
 
+static void store_poll(void)
+{
+	u64 wait = deploy_poll(m.deploy);
+
+	m.deploy_due_ns = wait > ~0ull / 2 ? ~0ull : plat_time_ns() + wait;
+}
+
+/* No doorbell rings for what memory has done: true when something was left. */
+static bool memory_poll(void)
+{
+	for (u32 i = 0; i < MEMORY_TURNS && memdisk_pending(m.blk); i++) {
+		blk_poll(m.blk);
+		store_poll();
+	}
+	return memdisk_pending(m.blk);
+}
+
 /** machine_poll() - see machine.h */
 bool machine_poll(void)
 {
@@ -393,16 +478,14 @@ bool machine_poll(void)
 	if (m.emul)
 		more |= nvme_emul_poll(m.emul);
 	at = phase_done(at, "guest-commands");
-	blk_poll(nvme_drv_blk(m.nvme));
+	blk_poll(m.blk);
 	at = phase_done(at, "disk");
 	if (m.source)
 		more |= network_poll(at);
 	at = phase_done(at, "network");
-	if (m.deploy) {
-		u64 wait = deploy_poll(m.deploy);
-
-		m.deploy_due_ns = wait > ~0ull / 2 ? ~0ull : plat_time_ns() + wait;
-	}
+	store_poll();
+	if (!m.nvme)
+		more |= memory_poll();
 	at = phase_done(at, "store");
 	if (m.emul)
 		more |= nvme_emul_poll(m.emul);
@@ -425,7 +508,7 @@ bool machine_explains_nmi(void)
 		return false;
 	if (m.nvme && nvme_drv_work(m.nvme))
 		ours = true;
-	if (m.nic && e1000e_work(m.nic))
+	if (m.nic && !m.nic_polled && e1000e_work(m.nic))
 		ours = true;
 	if (ours)
 		__atomic_store_n(&m.work_ns, now, __ATOMIC_RELAXED);
@@ -442,6 +525,7 @@ void machine_status(struct handoff_status *out)
 	out->vmm_bytes = core_handoff->region_bytes;
 	out->percent = 0xffffffff;
 	out->disk_bdf = m.disk_bdf;
+	memcpy(out->uuid, m.uuid, sizeof(out->uuid));
 	if (!m.started)
 		return;
 	if (m.start_err) {
@@ -462,6 +546,7 @@ void machine_status(struct handoff_status *out)
 	memcpy(out->text, st.text, MIN(sizeof(out->text), sizeof(st.text)));
 	out->text[sizeof(out->text) - 1] = 0;
 	out->disk_bytes = st.disk_bytes;
+	out->sector_bytes = deploy_disk(m.deploy) ? deploy_disk(m.deploy)->sector_bytes : 0;
 	out->fetched_bytes = st.fetched_bytes;
 	pump_unlock();
 }

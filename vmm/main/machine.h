@@ -6,11 +6,14 @@
 
 #include "base/types.h"
 #include "boot/handoff.h"
+#include "storage/core/blk.h"
 
 /* Take the devices of the handoff and begin to deploy. 0 or a negative error. */
 int machine_start(const struct handoff *h);
 /* Present the virtual disk; -EAGAIN before it is ready. */
 int machine_attach(void);
+/* The guest's disk once it is attached, else NULL. Pump only. */
+struct blk_dev *machine_disk(void);
 void machine_status(struct handoff_status *out);
 int machine_action(u32 action);
 /* The tick CPU's guest halts (or no longer): background work may use the time. */

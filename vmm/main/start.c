@@ -9,6 +9,7 @@
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/guest.h"
 #include "vmm/main/core.h"
+#include "vmm/main/loaderio.h"
 #include "vmm/main/machine.h"
 #include "vmm/main/pump.h"
 #include "vmm/main/testdev.h"
@@ -71,6 +72,12 @@ s64 vmm_main_hypercall(u32 nr, u64 arg)
 		if (!(core_handoff->flags & HANDOFF_FLAG_TEST))
 			return -ENOSYS;
 		return testdev_call(arg);
+	case HC_READ:
+	case HC_WRITE:
+	case HC_FLUSH:
+		return loaderio_begin(nr, arg);
+	case HC_IO_STATUS:
+		return loaderio_status();
 	default:
 		return -ENOSYS;
 	}

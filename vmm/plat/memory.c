@@ -34,6 +34,7 @@ static struct {
 	struct block *free; /* [lock] by address */
 	u64 pa, bytes; /* (c) */
 	u64 used; /* [lock] */
+	u64 hidden_pa, hidden_bytes; /* (c) after start-up */
 } mem;
 
 /** memory_init() - @free_pa up to the region's end may be given out */
@@ -49,9 +50,21 @@ void memory_init(u64 region_pa, u64 region_bytes, u64 free_pa)
 	mem.free->next = NULL;
 }
 
+static bool touches(u64 pa, u64 bytes, u64 base, u64 base_bytes)
+{
+	return pa < base + base_bytes && (pa + bytes > base || pa + bytes < pa);
+}
+
 bool memory_in_region(u64 pa, u64 bytes)
 {
-	return pa < mem.pa + mem.bytes && (pa + bytes > mem.pa || pa + bytes < pa);
+	return touches(pa, bytes, mem.pa, mem.bytes) ||
+	       touches(pa, bytes, mem.hidden_pa, mem.hidden_bytes);
+}
+
+void memory_hide(u64 pa, u64 bytes)
+{
+	mem.hidden_pa = pa;
+	mem.hidden_bytes = bytes;
 }
 
 u64 memory_used(void)
