@@ -26,11 +26,14 @@
 
 /* ---------------------------------------------------------------- format */
 
+/* One superblock at a time: at any moment the other one is whole, or the marker. */
 enum format_step {
-	FORMAT_WIPE, /* both superblocks: no store from here on */
+	FORMAT_MARK, /* no store from here on */
+	FORMAT_MARK2,
 	FORMAT_JOURNAL, /* an empty checkpoint */
 	FORMAT_FLUSH,
 	FORMAT_SUPER,
+	FORMAT_SUPER2,
 	FORMAT_DONE,
 };
 
@@ -63,6 +66,9 @@ static void format_next(struct blk_req *r, int err)
 	else
 		f->step++;
 	switch (f->step) {
+	case FORMAT_MARK2:
+		format_io(f, BLK_WRITE, JOURNAL_BLOCK, JOURNAL_BLOCK);
+		break;
 	case FORMAT_JOURNAL: {
 		struct record end = { .type = REC_END };
 		struct journal_head h = { .nonce = sb->nonce, .generation = sb->generation };
@@ -76,9 +82,9 @@ static void format_next(struct blk_req *r, int err)
 		format_io(f, BLK_FLUSH, 0, 0);
 		break;
 	case FORMAT_SUPER:
+	case FORMAT_SUPER2:
 		super_build(sb, b);
-		super_build(sb, b + JOURNAL_BLOCK);
-		format_io(f, BLK_WRITE, 0, 2 * JOURNAL_BLOCK);
+		format_io(f, BLK_WRITE, f->step == FORMAT_SUPER ? 0 : JOURNAL_BLOCK, JOURNAL_BLOCK);
 		break;
 	default:
 		plat_free(f->buf);
@@ -113,8 +119,9 @@ int store_format(struct store_format *f)
 	sb.generation = 1;
 	plat_random(&sb.nonce, sizeof(sb.nonce));
 	memcpy((u8 *)f->buf + 2 * JOURNAL_BLOCK, &sb, sizeof(sb));
-	f->step = FORMAT_WIPE;
-	format_io(f, BLK_WRITE, 0, 2 * JOURNAL_BLOCK);
+	super_build_marker(f->buf);
+	f->step = FORMAT_MARK;
+	format_io(f, BLK_WRITE, 0, JOURNAL_BLOCK);
 	return 0;
 }
 
@@ -454,28 +461,48 @@ static void open_read_journal(struct store *s)
 		MIN(half - s->tries, s->jmax) * JOURNAL_BLOCK, journal_read);
 }
 
-static void supers_read(struct blk_req *r, int err)
+/* Neither copy can be used: is that what a format leaves, a device's fault, or damage? */
+static int no_super(const struct store *s)
+{
+	if (s->open_super[0].err == -ESTALE || s->open_super[1].err == -ESTALE)
+		return -ENODATA;
+	for (u32 i = 0; i < 2; i++)
+		if (s->open_super[i].err == -EPROTO || s->open_super[i].err == -EIO)
+			return s->open_super[i].err;
+	return -EBADMSG;
+}
+
+static int take_super(struct store *s)
+{
+	const struct open_super *o = s->open_super;
+	u32 best = o[0].err || (!o[1].err && o[1].sb.generation > o[0].sb.generation);
+
+	if (o[best].err)
+		return no_super(s);
+	if (o[1 - best].err)
+		log_warn("store: superblock %u not usable err=%s", 1 - best,
+			 err_name(o[1 - best].err));
+	s->sb = o[best].sb;
+	s->sb_best = best;
+	return s->sb.region_bytes > s->sectors * s->blk->sector_bytes ? -EBADMSG : 0;
+}
+
+/* One copy at a time: what is wrong with one must not cost the other. */
+static void super_read(struct blk_req *r, int err)
 {
 	struct store *s = r->owner;
-	struct super sb[2];
-	int e[2], best;
+	struct open_super *o = &s->open_super[s->tries++];
 
+	o->err = err ? -EIO : super_parse(s->jbuf, &o->sb);
+	if (!err && super_is_marker(s->jbuf))
+		o->err = -ESTALE;
+	if (s->tries < 2) {
+		open_io(s, JOURNAL_BLOCK, JOURNAL_BLOCK, super_read);
+		return;
+	}
+	err = take_super(s);
 	if (err) {
 		open_finish(s, err);
-		return;
-	}
-	for (int i = 0; i < 2; i++)
-		e[i] = super_parse(s->jbuf + i * JOURNAL_BLOCK, &sb[i]);
-	if (e[0] && e[1]) {
-		/* say the worse of the two: nothing here, or something unknown */
-		open_finish(s, e[0] == -ENODATA ? e[1] : e[0]);
-		return;
-	}
-	best = e[0] ? 1 : e[1] ? 0 : sb[1].generation > sb[0].generation;
-	s->sb = sb[best];
-	s->sb_best = (u32)best;
-	if (s->sb.region_bytes > s->sectors * s->blk->sector_bytes) {
-		open_finish(s, -EBADMSG);
 		return;
 	}
 	s->bpc = s->sb.chunk_bytes / BLOCK_BYTES;
@@ -493,5 +520,6 @@ void store_open(struct store *s, void (*done)(struct store *s, int err, void *ar
 {
 	s->open_done = done;
 	s->open_arg = arg;
-	open_io(s, 0, 2 * JOURNAL_BLOCK, supers_read);
+	s->tries = 0;
+	open_io(s, 0, JOURNAL_BLOCK, super_read);
 }

@@ -76,8 +76,8 @@ struct store_format {
 /**
  * store_format() - make an empty store; whatever was there is lost
  *
- * Writes only metadata: both superblocks are written last, so an interrupted
- * format leaves no store, never a wrong one.
+ * Writes only metadata. An interrupted format leaves what was there, whole, or
+ * the marker of a store that is being made, never a wrong store.
  * Return: 0, done() will be called with 0 or -EIO; -EINVAL (alignment, chunk
  * size); -ENOSPC (smaller than store_min_bytes()); -ENOMEM.
  */
@@ -96,9 +96,9 @@ void store_destroy(struct store *s);
 
 /**
  * store_open() - read superblocks and journal
- * @done: called once. 0; -ENODATA: no store here (no valid superblock, region
- *	  may be formatted if the claim policy allows it); -EBADMSG: there is a
- *	  store, and its journal is damaged beyond what a power cut can do;
+ * @done: called once. 0; -ENODATA: a store was being made here and is not
+ *	  finished, there is nothing to lose; -EBADMSG: there is no superblock
+ *	  left, or the journal is damaged beyond what a power cut can do;
  *	  -EPROTO: a format this code does not know; -EIO; -ENOMEM.
  *
  * Guest writes of a store whose policy is "boot" are forgotten here.

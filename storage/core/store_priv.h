@@ -87,6 +87,10 @@ struct store {
 	/* open */
 	void (*open_done)(struct store *s, int err, void *arg);
 	void *open_arg;
+	struct open_super {
+		struct super sb;
+		int err;
+	} open_super[2];
 	bool replay_end;
 	u32 replay_root;
 	u32 replay_last; /* after the log's end: blocks looked at for signs of damage */

@@ -20,6 +20,9 @@
 #include "base/endian.h"
 #include "base/err.h"
 
+#define MARKER_MAGIC "FRSHFMT1"
+#define MARKER_TEXT "a Freshet store is being made here"
+#define MARKER_CRC 508u
 #define META_BYTES (4u + 5 * 4 + 2 * 8 + 3 * 32 + 64)
 #define SLOTS_ALIGN (1u << 20)
 #define HALVES_OFF (64u * 1024)
@@ -45,6 +48,23 @@ void super_build(const struct super *sb, void *out)
 	put_le32(w->slots, sb->slots);
 	put_le32(w->active, sb->active);
 	put_le32(w->crc, crc32c(0, w, offsetof(struct super_wire, crc)));
+}
+
+void super_build_marker(void *out)
+{
+	u8 *p = out;
+
+	memset(p, 0, JOURNAL_BLOCK);
+	memcpy(p, MARKER_MAGIC, 8);
+	memcpy(p + 8, MARKER_TEXT, sizeof(MARKER_TEXT) - 1);
+	put_le32(p + MARKER_CRC, crc32c(0, p, MARKER_CRC));
+}
+
+bool super_is_marker(const void *block)
+{
+	const u8 *p = block;
+
+	return !memcmp(p, MARKER_MAGIC, 8) && get_le32(p + MARKER_CRC) == crc32c(0, p, MARKER_CRC);
 }
 
 static bool chunk_bytes_ok(u32 n)

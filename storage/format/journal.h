@@ -70,6 +70,14 @@ void super_build(const struct super *sb, void *out);
  */
 int super_parse(const void *block, struct super *out);
 
+/*
+ * While a store is being made, both superblocks are a marker (all of it in the
+ * first 512 bytes, so it is never torn): nothing that was here counts any more.
+ * A place without superblocks and without a marker has been damaged.
+ */
+void super_build_marker(void *out); /* 4096 bytes */
+bool super_is_marker(const void *block);
+
 /**
  * super_layout() - place everything in a region of @region_bytes
  *

@@ -12,6 +12,7 @@
 
 #include "base/endian.h"
 #include "base/err.h"
+#include "base/plat.h"
 #include "base/plat_host.h"
 #include "storage/core/store_priv.h"
 
@@ -401,10 +402,15 @@ static void format_done(struct store_format *f, int err)
 	*(int *)f->owner = err;
 }
 
+static struct store_format format; /* may be in flight when the power goes */
+
 int rig_try_format(struct rig *g)
 {
-	int err = 1;
-	struct store_format f = {
+	static int err;
+	int now;
+
+	err = 1;
+	format = (struct store_format){
 		.blk = &g->dev->blk,
 		.lba = g->store_lba,
 		.sectors = g->store_sectors,
@@ -412,8 +418,7 @@ int rig_try_format(struct rig *g)
 		.done = format_done,
 		.owner = &err,
 	};
-	int now = store_format(&f);
-
+	now = store_format(&format);
 	if (now)
 		return now;
 	while (err == 1 && !g->dev->dead)
@@ -547,6 +552,8 @@ void rig_check_all(struct rig *g, bool after_crash)
 void rig_crash(struct rig *g)
 {
 	disk_fake_power_cut(g->dev);
+	plat_free(format.buf);
+	format.buf = NULL;
 	rig_close(g);
 }
 

@@ -70,7 +70,7 @@ static struct world {
 	bool complete; /* and durable */
 	bool loose; /* the journal was damaged: anything goes, once */
 	bool lost; /* ... or the store must be claimed */
-	bool super_bad; /* one of the copies cannot be read */
+	bool claimed; /* ... and has been, by number */
 
 	/* this boot */
 	struct deploy *dep;
@@ -78,7 +78,7 @@ static struct world {
 	enum ending ending;
 	u64 born, up_ns, up_since, toggle_at, progress, progress_at;
 	u32 ops, writes_failed;
-	bool attached, want_complete, want_check, healed;
+	bool attached, want_complete, want_check;
 	u64 todo[64];
 	u32 ntodo, at;
 	u64 pos;
@@ -102,6 +102,9 @@ static void write_tables(void)
 
 	gpt_build_head(&w.layout, buf);
 	sim_disk_poke(&w.disk, 0, buf, GPT_HEAD_BYTES(ss));
+	super_build_marker(buf + GPT_HEAD_BYTES_MAX - 4096);
+	sim_disk_poke(&w.disk, w.layout.store.first_lba * ss, buf + GPT_HEAD_BYTES_MAX - 4096,
+		      4096);
 	gpt_build_tail(&w.layout, buf);
 	sim_disk_poke(&w.disk, SIM_DISK_BYTES - GPT_TAIL_BYTES(ss), buf, GPT_TAIL_BYTES(ss));
 	free(buf);
@@ -237,7 +240,8 @@ static void damage_metadata(void)
 	struct super sb[2];
 	u32 copy = sim_below(&w.rng_fault, 2);
 
-	if (w.super_bad || !supers(sb))
+	if (sim_disk_is_damaged(&w.disk, part_block(0)) ||
+	    sim_disk_is_damaged(&w.disk, part_block(1)) || !supers(sb))
 		return;
 	if (sim_has(SIM_SUPER) && sim_one_in(&w.rng_fault, 24) &&
 	    sb[0].generation == sb[1].generation) {
@@ -247,7 +251,6 @@ static void damage_metadata(void)
 			garbage(part_off() + copy * 4096, 4096, &w.rng_fault);
 		} else {
 			sim_disk_bad(&w.disk, part_block(copy));
-			w.super_bad = true;
 		}
 	} else if (sim_has(SIM_SUPERS) && sim_one_in(&w.rng_fault, 150)) {
 		sim_say("both superblocks are damaged");
@@ -447,6 +450,8 @@ static void on_ready(void)
 		sim_total.switches++;
 	if (w.lost)
 		sim_total.claims++;
+	if (w.lost && !w.claimed)
+		sim_fail("a damaged store is made anew without being claimed");
 	w.phase = PHASE_LOOK;
 	if (!same || !w.keep || !keep) {
 		if (w.loose && same)
@@ -464,7 +469,7 @@ static void on_ready(void)
 	w.keep = keep;
 	w.serial = store_meta(s)->serial;
 	w.complete = store_meta(s)->complete;
-	w.loose = w.lost = false;
+	w.loose = w.lost = w.claimed = false;
 	w.unseen = 0;
 	w.net.claim_serial = false;
 	if (w.phase != PHASE_RESOLVE)
@@ -481,15 +486,12 @@ static void on_ready(void)
 static void trouble(const struct deploy_status *st)
 {
 	if (st->code == DEPLOY_STORE_BAD) {
-		if (!w.lost && !w.loose && !w.super_bad)
+		if (!w.lost && !w.loose)
 			sim_fail("the store is refused without a reason: %s", st->text);
 		w.lost = true; /* whoever claims it accepts that */
-		w.net.claim_serial = true;
-	} else if (st->code == DEPLOY_DISK_FAILED && w.disk.ndamaged && !w.healed) {
-		/* a bad block where no other copy is: another disk, with what could be read */
-		for (u32 i = 0; i < w.disk.ndamaged; i++)
-			w.disk.bad[i] = 0;
-		w.healed = true;
+		w.net.claim_serial = w.claimed = true;
+	} else if (st->code == DEPLOY_DISK_FAILED && !w.writes_failed) {
+		sim_fail("the disk is refused without a reason: %s", st->text);
 	}
 }
 
@@ -768,7 +770,7 @@ static void power_on(void)
 				  .crc_cache_bytes = 8 * 4096 };
 
 	w.phase = PHASE_BOOT;
-	w.attached = w.healed = false;
+	w.attached = false;
 	w.err = 0;
 	w.born = w.progress_at = sim_now;
 	w.up_since = ~0ull;

@@ -616,7 +616,7 @@ static void too_small_or_odd(void **state)
 
 	(void)state;
 	assert_int_equal(rig_try_format(g), -ENOSPC);
-	assert_int_equal(rig_open_store(g), -ENODATA);
+	assert_int_equal(rig_open_store(g), -EBADMSG);
 	g->store_lba += 1; /* not on a 4 KiB boundary */
 	assert_int_equal(rig_try_format(g), -EINVAL);
 	rig_destroy(g);

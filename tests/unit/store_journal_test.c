@@ -217,8 +217,46 @@ static void either_superblock_will_do(void **state)
 		rig_crash(g);
 		disk_fake_rot(g->dev, g->store_lba * 512 + 102, 1);
 		disk_fake_rot(g->dev, g->store_lba * 512 + 4096 + 102, 1);
-		assert_int_equal(rig_open(g), -ENODATA);
+		assert_int_equal(rig_open(g), -EBADMSG);
 		rig_destroy(g);
+	}
+}
+
+static void one_superblock_unreadable(void **state)
+{
+	(void)state;
+	for (u32 copy = 0; copy < 2; copy++) {
+		struct rig *g = used(5);
+
+		rig_crash(g);
+		g->dev->bad_from = g->store_lba + copy * 8;
+		g->dev->bad_to = g->dev->bad_from + 8;
+		assert_int_equal(rig_open(g), 0);
+		rig_check_all(g, false);
+		rig_destroy(g);
+	}
+}
+
+/* Wherever a format stops, there is the old store, no store, or the new one. */
+static void format_interrupted(void **state)
+{
+	(void)state;
+	for (u32 cut = 1; cut <= 6; cut++) {
+		for (u32 seed = 0; seed < 8; seed++) {
+			struct rig *g = used(5 + seed);
+			int err;
+
+			rig_crash(g);
+			g->dev->dead_after = cut;
+			rig_try_format(g);
+			rig_crash(g);
+			err = rig_open(g);
+			if (err && err != -ENODATA)
+				fail_msg("cut=%u seed=%u err=%d", cut, seed, err);
+			rig_close(g);
+			rig_format(g);
+			rig_destroy(g);
+		}
 	}
 }
 
@@ -352,6 +390,8 @@ int main(void)
 		cmocka_unit_test(records_round_trip),
 		cmocka_unit_test(blocks_are_sealed),
 		cmocka_unit_test(either_superblock_will_do),
+		cmocka_unit_test(one_superblock_unreadable),
+		cmocka_unit_test(format_interrupted),
 		cmocka_unit_test(damage_is_not_a_torn_tail),
 		cmocka_unit_test(leftovers_of_a_torn_append),
 		cmocka_unit_test(unreadable_journal),
