@@ -186,6 +186,54 @@ static void test_random_against_model(void **state)
 	free(f.pool);
 }
 
+/*
+ * 10,000 times hook or unhook a random page of 64 TiB, some tens at a time,
+ * against a list: none is refused, no hook is lost, no other page absent.
+ */
+static void hook_random_pages(enum npt_format format, bool gib, u64 limit)
+{
+	enum { ROUNDS = 10000, AT_ONCE = 64 };
+	const struct npt_shape shape = { .format = format, .limit = limit, .gib = gib };
+	u64 hooked[AT_ONCE], seed = 20261122;
+	struct fixture f;
+	u32 i, k, n = 0;
+
+	f.pages = npt_pool_pages(&shape, AT_ONCE);
+	f.pool = aligned_alloc(PAGE_BYTES, (size_t)f.pages * PAGE_BYTES);
+	assert_non_null(f.pool);
+	assert_int_equal(npt_init(&f.npt, &shape, f.pool, f.pages), 0);
+	for (i = 0; i < ROUNDS; i++) {
+		u64 gpa;
+
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		gpa = (seed >> 16) % (limit / PAGE_BYTES) * PAGE_BYTES;
+		if (n == AT_ONCE || (n && (seed >> 60) < 7)) {
+			k = (u32)(seed >> 33) % n;
+			assert_int_equal(npt_set(&f.npt, hooked[k], PAGE_BYTES, NPT_RW), 0);
+			npt_reclaim(&f.npt);
+			assert_int_equal(npt_lookup(&f.npt, hooked[k], NULL), NPT_RW);
+			hooked[k] = hooked[--n];
+			continue;
+		}
+		assert_int_equal(npt_set(&f.npt, gpa, PAGE_BYTES, NPT_NONE), 0);
+		npt_reclaim(&f.npt);
+		hooked[n++] = gpa;
+		for (k = 0; k < n; k++)
+			assert_int_equal(npt_lookup(&f.npt, hooked[k], NULL), NPT_NONE);
+		assert_int_equal(npt_lookup(&f.npt, (gpa + PAGE_BYTES) % limit, NULL), NPT_RW);
+		assert_int_equal(npt_lookup(&f.npt, gpa ^ GIB, NULL), NPT_RW);
+	}
+	free(f.pool);
+}
+
+static void test_random_hooks_over_46_bits(void **state)
+{
+	(void)state;
+	hook_random_pages(NPT_AMD, true, 1ull << 46);
+	hook_random_pages(NPT_EPT, true, 1ull << 46);
+	hook_random_pages(NPT_EPT, false, 1ull << 40);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -197,6 +245,7 @@ int main(void)
 		cmocka_unit_test(test_absent_region_of_large_leaves),
 		cmocka_unit_test(test_pool_exhaustion_is_an_error),
 		cmocka_unit_test(test_random_against_model),
+		cmocka_unit_test(test_random_hooks_over_46_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,219 @@
+/*
+ * vmm_memtype_test.c - MTRR settings of real firmware, and odd ones, as memory types
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "vmm/mm/memtype.h"
+#include "vmm/mm/npt.h"
+
+#define ENABLE 0x800ull
+#define FIXED 0x400ull
+#define VALID 0x800ull
+
+/* A mask for @bytes, a power of two, with 39 address bits. */
+#define MASK(bytes) ((0x7fffffffffull & ~((u64)(bytes) - 1)) | VALID)
+
+#define FIXED_WB 0x0606060606060606ull
+/* As OVMF leaves them: RAM to 0xa0000, nothing cached from there to 1 MiB */
+#define FIXED_OVMF { FIXED_WB, FIXED_WB, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+struct want {
+	u64 pa;
+	enum memtype type;
+};
+
+static const struct setting {
+	const char *name;
+	struct memtypes m;
+	struct want want[12];
+} settings[] = {
+	{ "switched off", { .def = MEMTYPE_WB },
+	  { { 0, MEMTYPE_UC }, { 4 * GIB, MEMTYPE_UC } } },
+	{ "default WB, PCI hole UC (OVMF)",
+	  { .def = ENABLE | FIXED | MEMTYPE_WB, .fixed = FIXED_OVMF, .have_fixed = true, .count = 2,
+	    .base = { 0x80000000, 32 * GIB }, .mask = { MASK(2 * GIB), MASK(32 * GIB) } },
+	  { { 0, MEMTYPE_WB }, { 0x9f000, MEMTYPE_WB }, { 0xa0000, MEMTYPE_UC },
+	    { 0xff000, MEMTYPE_UC }, { 0x100000, MEMTYPE_WB }, { 0x7ffff000, MEMTYPE_WB },
+	    { 0x80000000, MEMTYPE_UC }, { 0xfee00000, MEMTYPE_UC }, { 4 * GIB, MEMTYPE_WB },
+	    { 32 * GIB, MEMTYPE_UC }, { 64 * GIB, MEMTYPE_WB } } },
+	{ "default UC, RAM WB with the graphics' memory cut out (a 2012 desktop)",
+	  { .def = ENABLE | FIXED | MEMTYPE_UC,
+	    .fixed = { FIXED_WB, FIXED_WB, 0, 0x0505050505050505, 0x0505050505050505,
+		       0x0505050505050505, 0x0505050505050505, 0x0505050505050505,
+		       0x0505050505050505, 0x0505050505050505, 0x0505050505050505 },
+	    .have_fixed = true, .count = 10,
+	    .base = { 0 | MEMTYPE_WB, 4 * GIB | MEMTYPE_WB, 0xe0000000, 0xdc000000, 0xdb800000,
+		      0x23f800000, 0x23f600000 },
+	    .mask = { MASK(4 * GIB), MASK(4 * GIB), MASK(512 * MIB), MASK(64 * MIB), MASK(8 * MIB),
+		      MASK(8 * MIB), MASK(2 * MIB) } },
+	  { { 0xa0000, MEMTYPE_UC }, { 0xc0000, MEMTYPE_WP }, { 0xdb7ff000, MEMTYPE_WB },
+	    { 0xdb800000, MEMTYPE_UC }, { 0xdfffffff, MEMTYPE_UC }, { 0xfee00000, MEMTYPE_UC },
+	    { 4 * GIB, MEMTYPE_WB }, { 8 * GIB, MEMTYPE_UC }, { 0x23f600000, MEMTYPE_UC } } },
+	{ "WB and WT overlap: WT; WB and WC: undefined, so UC",
+	  { .def = ENABLE | MEMTYPE_UC, .count = 3,
+	    .base = { 0 | MEMTYPE_WB, 0x10000000 | MEMTYPE_WT, 0x20000000 | MEMTYPE_WC },
+	    .mask = { MASK(GIB), MASK(MIB), MASK(MIB) } },
+	  { { 0x10000000, MEMTYPE_WT }, { 0x10100000, MEMTYPE_WB }, { 0x20000000, MEMTYPE_UC } } },
+	{ "UC wins over everything",
+	  { .def = ENABLE | MEMTYPE_WB, .count = 3,
+	    .base = { 0x10000000 | MEMTYPE_WT, 0x10000000 | MEMTYPE_WB, 0x10000000 },
+	    .mask = { MASK(MIB), MASK(GIB), MASK(4096) } },
+	  { { 0x10000000, MEMTYPE_UC }, { 0x10001000, MEMTYPE_WT }, { 0x10100000, MEMTYPE_WB } } },
+	{ "a reserved encoding is uncached", { .def = ENABLE | 2 }, { { 0x1000, MEMTYPE_UC } } },
+	{ "fixed ranges off: variable ones below 1 MiB too",
+	  { .def = ENABLE | MEMTYPE_UC, .fixed = { 0 }, .have_fixed = true, .count = 1,
+	    .base = { MEMTYPE_WB }, .mask = { MASK(GIB) } },
+	  { { 0xa0000, MEMTYPE_WB }, { 0xc0000, MEMTYPE_WB } } },
+	{ "an invalid range counts for nothing",
+	  { .def = ENABLE | MEMTYPE_WB, .count = 1, .base = { 0 }, .mask = { MASK(GIB) & ~VALID } },
+	  { { 0x1000, MEMTYPE_WB } } },
+	{ "a mask with a hole repeats the range",
+	  { .def = ENABLE | MEMTYPE_WB, .count = 1, .base = { 0x1000000 },
+	    .mask = { 0x7ffd000000ull | VALID } },
+	  { { 0x1000000, MEMTYPE_UC }, { 0x3000000, MEMTYPE_UC }, { 0x2000000, MEMTYPE_WB },
+	    { 0x5000000, MEMTYPE_WB } } },
+};
+
+static void test_settings(void **state)
+{
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(settings); i++)
+		for (k = 0; k < ARRAY_SIZE(settings[i].want); k++) {
+			const struct want *w = &settings[i].want[k];
+
+			if (k && !w->pa)
+				break;
+			if (memtype_of(&settings[i].m, w->pa) != w->type)
+				fail_msg("%s: %llx is %d, not %d", settings[i].name,
+					 (unsigned long long)w->pa,
+					 memtype_of(&settings[i].m, w->pa), w->type);
+		}
+}
+
+/* A block that is called uniform has that type on each of its pages. */
+static void test_uniform_blocks_are(void **state)
+{
+	static const u64 sizes[] = { 64 * KIB, 2 * MIB, GIB };
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(settings); i++)
+		for (k = 0; k < ARRAY_SIZE(sizes); k++) {
+			const struct memtypes *m = &settings[i].m;
+			u64 pa, at, step = MAX(sizes[k] / 4096, (u64)PAGE_BYTES);
+			u32 blocks = 0;
+
+			for (pa = 0; pa < 10 * GIB && blocks < 4000; pa += sizes[k], blocks++) {
+				enum memtype type;
+
+				if (!memtype_uniform(m, pa, sizes[k], &type))
+					continue;
+				for (at = pa; at < pa + sizes[k]; at += step)
+					assert_int_equal(memtype_of(m, at), type);
+			}
+		}
+}
+
+static u64 leaf_at(const struct npt *n, u64 gpa, u64 *bytes)
+{
+	u64 *t = n->root;
+	u32 shift;
+
+	for (shift = 39;; shift -= 9) {
+		u64 e = t[gpa >> shift & 511];
+
+		*bytes = 1ull << shift;
+		if (shift == 12 || !(e & 7) || (e & 0x80))
+			return e;
+		t = (u64 *)(uintptr_t)(e & 0xffffffffff000ull);
+	}
+}
+
+/* The tables say of each page what the MTRRs say, and are as large as was computed. */
+static void test_tables_carry_types(void **state)
+{
+	size_t i;
+	u32 gib;
+
+	(void)state;
+	for (i = 0; i < ARRAY_SIZE(settings); i++)
+		for (gib = 0; gib < 2; gib++) {
+			const struct memtypes *m = &settings[i].m;
+			struct npt_shape s = { .format = NPT_EPT, .limit = 128 * GIB, .gib = gib,
+					       .types = m };
+			u32 pages = npt_pool_pages(&s, 4);
+			void *pool = aligned_alloc(PAGE_BYTES, (size_t)pages * PAGE_BYTES);
+			struct npt n;
+			u64 at, bytes;
+
+			assert_non_null(pool);
+			assert_int_equal(npt_init(&n, &s, pool, pages), 0);
+			/* Exactly: four tables a hook and the retired ones are to spare. */
+			assert_int_equal(n.pool_used, pages - 4 * 4 - NPT_RETIRED_MAX);
+			for (at = 0; at < 10 * GIB; at += at < MIB ? PAGE_BYTES : 509 * PAGE_BYTES) {
+				u64 e = leaf_at(&n, at, &bytes);
+
+				assert_int_equal(e & 7, 7);
+				assert_int_equal(e >> 3 & 7, memtype_of(m, at));
+				assert_int_equal(e >> 6 & 1, 0); /* the PAT counts */
+				assert_int_equal(e & 0xffffffffff000ull & ~(bytes - 1),
+						 at & ~(bytes - 1));
+			}
+			/* A hook and back: the same types, and no table lost. */
+			assert_int_equal(npt_set(&n, 0xdb7ff000, 3 * PAGE_BYTES, NPT_NONE), 0);
+			assert_int_equal(leaf_at(&n, 0xdb800000, &bytes), 0);
+			npt_reclaim(&n);
+			assert_int_equal(npt_set(&n, 0xdb7ff000, 3 * PAGE_BYTES, NPT_RW), 0);
+			npt_reclaim(&n);
+			assert_int_equal(leaf_at(&n, 0xdb800000, &bytes) >> 3 & 7,
+					 memtype_of(m, 0xdb800000));
+			assert_int_equal(n.pool_used - n.free_count, pages - 16 - NPT_RETIRED_MAX);
+			free(pool);
+		}
+}
+
+/* All of a mixed GiB absent and back: its tables are found again. */
+static void test_large_range_gets_its_types_back(void **state)
+{
+	const struct memtypes *m = &settings[2].m;
+	struct npt_shape s = { .format = NPT_EPT, .limit = 128 * GIB, .gib = true, .types = m };
+	u32 pages = npt_pool_pages(&s, 4), i;
+	void *pool = aligned_alloc(PAGE_BYTES, (size_t)pages * PAGE_BYTES);
+	struct npt n;
+	u64 bytes;
+
+	(void)state;
+	assert_non_null(pool);
+	assert_int_equal(npt_init(&n, &s, pool, pages), 0);
+	for (i = 0; i < 50; i++) {
+		assert_int_equal(npt_set(&n, 3 * GIB, GIB, NPT_NONE), 0);
+		npt_reclaim(&n);
+		assert_int_equal(leaf_at(&n, 0xdb800000, &bytes), 0);
+		assert_int_equal(npt_set(&n, 3 * GIB, GIB, NPT_RW), 0);
+		npt_reclaim(&n);
+		assert_int_equal(leaf_at(&n, 0xdb7ff000, &bytes) >> 3 & 7, MEMTYPE_WB);
+		assert_int_equal(leaf_at(&n, 0xdb800000, &bytes) >> 3 & 7, MEMTYPE_UC);
+	}
+	free(pool);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_settings),
+		cmocka_unit_test(test_uniform_blocks_are),
+		cmocka_unit_test(test_tables_carry_types),
+		cmocka_unit_test(test_large_range_gets_its_types_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
