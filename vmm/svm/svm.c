@@ -9,13 +9,14 @@
  *
  * Nothing depends on next-RIP saving, decode assists, flush-by-ASID, clean
  * bits or virtual GIF: older machines and emulators lack them. Lengths of
- * exiting instructions are known, or come from the decoder.
+ * exiting instructions are known but for their prefixes, which are fetched.
  *
  * Events. What an exit interrupted comes back in EXITINTINFO and is injected
  * again before anything else, with its type corrected: some emulators report
  * external interrupts and NMIs as exceptions. Software interrupts are not
  * injected again, their instruction is repeated. An NMI for the guest waits
- * for the IRET of the one before, as it would on hardware.
+ * for the IRET of the one before, as it would on hardware, and comes right
+ * after it, by a single step over that IRET.
  *
  * Spec: [APM 2 §15]
  */
@@ -30,6 +31,7 @@
 #include "vmm/cpu/apic.h"
 #include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
+#include "vmm/cpu/guest.h"
 #include "vmm/cpu/nested.h"
 #include "vmm/svm/vmcb.h"
 
@@ -48,12 +50,17 @@
 #define GUEST_ASID 1
 #define NMI_HOLD_NONE ~0ull
 
+#define DR6_BREAKPOINTS GENMASK(3, 0)
+#define DR6_BS BIT64(14)
+
 struct svm_cpu {
 	struct vmcb vmcb;
 	u8 host[PAGE_BYTES]; /* host's FS, GS, TR, ... for VMLOAD */
 	u8 hsave[PAGE_BYTES]; /* the processor's */
 	u64 vmcb_pa, host_pa;
 	u64 nmi_hold_rip; /* the guest stands at the IRET that ends NMI blocking */
+	bool nmi_step; /* it steps over that IRET, as an NMI waits */
+	bool guest_tf; /* and would have been single-stepped anyway */
 } __aligned(4096);
 
 static u8 *iopm, *msrpm; /* (c) shared; bits change, each CPU sees them at its next entry */
@@ -303,7 +310,7 @@ static void svm_skip(struct vcpu *v, u64 next_rip)
 	v->rip = wide ? next_rip : (u32)next_rip;
 	b->int_state &= ~INT_STATE_SHADOW;
 	if (v->rflags & RFLAGS_TF) {
-		b->dr6 |= BIT64(14); /* BS */
+		b->dr6 |= DR6_BS;
 		svm_inject_exception(v, VEC_DB, false, 0);
 	}
 }
@@ -338,7 +345,9 @@ static void svm_reset(struct vcpu *v, u16 cs_selector, u64 cs_base, u64 rip)
 	b->vintr = 0;
 	b->intercept1 &= ~I1_IRET;
 	b->tlb_control = TLB_FLUSH_ALL;
+	b->intercept_exceptions = 0;
 	svm_of(v)->nmi_hold_rip = NMI_HOLD_NONE;
+	svm_of(v)->nmi_step = false;
 }
 
 static void svm_dump(struct vcpu *v)
@@ -384,6 +393,36 @@ static void event_restore(struct vmcb *b)
 	b->event_inj = e;
 }
 
+/*
+ * An NMI waits for the IRET at which the guest stands, and nothing else may
+ * exit for long after that: have the IRET trap when it is done. Should it
+ * fault or be interrupted, the trap comes when it is repeated.
+ */
+static void nmi_step_start(struct vcpu *v)
+{
+	struct svm_cpu *s = svm_of(v);
+
+	if (s->nmi_step)
+		return;
+	s->nmi_step = true;
+	s->guest_tf = v->rflags & RFLAGS_TF;
+	v->rflags |= RFLAGS_TF;
+	s->vmcb.intercept_exceptions |= BIT(VEC_DB);
+}
+
+static void debug_exit(struct vcpu *v)
+{
+	struct svm_cpu *s = svm_of(v);
+	struct vmcb *b = &s->vmcb;
+
+	b->intercept_exceptions &= ~(u32)BIT(VEC_DB);
+	s->nmi_step = false;
+	if (s->guest_tf || (b->dr6 & DR6_BREAKPOINTS))
+		svm_inject_exception(v, VEC_DB, false, 0);
+	else
+		b->dr6 &= ~DR6_BS;
+}
+
 static void nmi_deliver(struct vcpu *v)
 {
 	struct svm_cpu *s = svm_of(v);
@@ -391,8 +430,12 @@ static void nmi_deliver(struct vcpu *v)
 
 	if (s->nmi_hold_rip != v->rip)
 		s->nmi_hold_rip = NMI_HOLD_NONE;
-	if (!v->nmi_pending || v->nmi_blocked || s->nmi_hold_rip != NMI_HOLD_NONE)
+	if (!v->nmi_pending || v->nmi_blocked)
 		return;
+	if (s->nmi_hold_rip != NMI_HOLD_NONE) {
+		nmi_step_start(v);
+		return;
+	}
 	if ((b->event_inj & EVENT_VALID) || (b->int_state & INT_STATE_SHADOW)) {
 		/* Something else goes first: come back right after it. */
 		cpu_kick(v->index);
@@ -442,6 +485,45 @@ static void inject_interrupt(struct vcpu *v, s32 vector)
 	b->event_inj = event(EVENT_INTR, (u8)vector);
 }
 
+/* Bytes in front of the opcode; *@seg is changed by a segment override. */
+static u32 prefix_bytes(struct vcpu *v, u8 *seg)
+{
+	bool wide = guest_code_bits(v) == 64;
+	u8 bytes[15];
+	u32 n = guest_fetch(v, bytes), i;
+
+	for (i = 0; i < n; i++) {
+		u8 p = bytes[i];
+
+		if (p == 0x64 || p == 0x65)
+			*seg = (u8)(SEG_FS + (p - 0x64));
+		else if ((p & 0xe7) == 0x26)
+			*seg = wide ? *seg : p >> 3 & 3;
+		else if (p != 0x66 && p != 0x67 && p != 0xf0 && p != 0xf2 && p != 0xf3 &&
+			 (!wide || (p & 0xf0) != 0x40))
+			return i;
+	}
+	return 0;
+}
+
+/* Of the instructions that exit and are skipped; IOIO brings its own next RIP. */
+static u32 insn_bytes(struct vcpu *v)
+{
+	const struct vmcb *b = vmcb_of(v);
+	u8 seg;
+
+	switch (b->exit_code) {
+	case VMEXIT_HLT:
+		return prefix_bytes(v, &seg) + 1;
+	case VMEXIT_CPUID:
+	case VMEXIT_MSR:
+		return prefix_bytes(v, &seg) + 2;
+	case VMEXIT_VMMCALL:
+		return prefix_bytes(v, &seg) + 3;
+	}
+	return 0;
+}
+
 static void io_exit(struct vcpu *v)
 {
 	const struct vmcb *b = vmcb_of(v);
@@ -456,8 +538,11 @@ static void io_exit(struct vcpu *v)
 		.next_rip = b->exit_info2,
 	};
 
-	if (io.seg > SEG_GS || (io.string && !io.in && !io.seg))
-		io.seg = SEG_DS; /* without decode assists it is not reported */
+	/* Without decode assists the segment is not reported. */
+	if (io.seg > SEG_GS || (io.string && !io.in && !io.seg)) {
+		io.seg = SEG_DS;
+		prefix_bytes(v, &io.seg);
+	}
 	if (!io.addr_bytes)
 		io.addr_bytes = 8;
 	vcpu_handle_io(v, &io);
@@ -492,9 +577,7 @@ static enum exit_reason exit_handle(struct vcpu *v)
 {
 	struct vmcb *b = vmcb_of(v);
 
-	/* Without next-RIP saving: what assemblers make of those that exit. */
-	v->insn_bytes = b->exit_code == VMEXIT_HLT ? 1 : b->exit_code == VMEXIT_VMMCALL ? 3 : 2;
-
+	v->insn_bytes = insn_bytes(v);
 	switch (b->exit_code) {
 	case VMEXIT_NMI:
 		vcpu_handle_nmi(v);
@@ -516,6 +599,9 @@ static enum exit_reason exit_handle(struct vcpu *v)
 		return EXIT_CPUID;
 	case VMEXIT_IRET:
 		iret_exit(v);
+		return EXIT_IRET;
+	case VMEXIT_DB:
+		debug_exit(v);
 		return EXIT_IRET;
 	case VMEXIT_IOIO:
 		io_exit(v);

@@ -128,6 +128,7 @@ static_assert(offsetof(struct vmcb, g_pat) == 0x668, "g_pat");
 #define EVENT_VALID BIT64(31)
 #define EVENT_CODE GENMASK(63, 32)
 
+#define VMEXIT_DB 0x41 /* an exception: 40h + vector */
 #define VMEXIT_INTR 0x60
 #define VMEXIT_NMI 0x61
 #define VMEXIT_SMI 0x62
