@@ -26,7 +26,7 @@
 #include "base/err.h"
 #include "base/fmt.h"
 #include "base/plat.h"
-#include "images/digestset.h"
+#include "server/data/digestset.h"
 #include "storage/format/chunk.h"
 
 #define BLOCK_BYTES 4096u /* what used_bytes counts in */

@@ -5,11 +5,11 @@ images-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_ope
 images-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c
 
 freshet-src += images/main.c images/cli.c images/key.c images/image.c images/builder.c \
-	images/digestset.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
+	server/data/digestset.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
 	$(images-data) $(images-format) $(images-base)
 freshet-libs := -lcrypto -lz -lpthread
 
 unit += images
-unit_images-src := tests/unit/images_test.c images/cli.c images/digestset.c images/pe.c \
+unit_images-src := tests/unit/images_test.c images/cli.c server/data/digestset.c images/pe.c \
 	$(images-data) $(images-format) $(images-base)
 unit_images-libs := -lcrypto -lz

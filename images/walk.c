@@ -14,7 +14,7 @@
 #include <time.h>
 
 #include "base/err.h"
-#include "images/digestset.h"
+#include "server/data/digestset.h"
 #include "storage/format/chunk.h"
 
 struct walking {

@@ -9,7 +9,8 @@
  *
  *	HEAD    collecting a request's head; between requests when nothing is there
  *	BODY    the head is known, its body is not all there
- *	WAIT    the reply is made but held back (a fault for tests)
+ *	WAIT    the reply is made but held back (a fault for tests), or a job makes it
+ *	STREAM  an endless reply: events are added to it as they happen
  *	LAST    the last reply is queued; when it is out, LINGER
  *	LINGER  our side is shut down; what still comes is thrown away, so that the
  *	        peer reads our last reply before it sees a reset [RFC 9112 §9.6]
@@ -35,6 +36,7 @@
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <event2/listener.h>
 
@@ -42,13 +44,15 @@
 #include "base/fmt.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "server/jobs.h"
 
 #define OUT_HIGH (512 * 1024)
 #define OUT_LOW (128 * 1024)
 #define IN_HIGH (128 * 1024)
-#define BODY_MAX FLEET_REPORT_MAX
+#define STREAM_HIGH (256 * 1024) /* a watcher that is so far behind is let go */
 #define WRITE_AT_ONCE (256 * 1024)
-#define LISTENERS_MAX 4
+#define LISTENERS_MAX 8
+#define STREAMS_MAX 64
 #define LINGER_S 2
 #define ADDRESS_BYTES 64
 
@@ -63,6 +67,7 @@ enum conn_state {
 	CONN_HEAD,
 	CONN_BODY,
 	CONN_WAIT,
+	CONN_STREAM,
 	CONN_LAST,
 	CONN_LINGER,
 	CONN_STUCK,
@@ -78,19 +83,28 @@ struct conn {
 	bool paused;	/* OUT_HIGH was reached */
 	bool continued; /* 100 Continue was sent for this request */
 	bool loopback;
+	SSL *tls;	  /* the bufferevent's; NULL: plain */
+	bool shaking;	  /* hands, still */
+	struct job *job;  /* WAIT: it makes the reply */
 	struct request head; /* BODY, WAIT */
 	struct reply reply;  /* WAIT */
 	char address[ADDRESS_BYTES];
+};
+
+struct listener {
+	struct httpd *h;
+	SSL_CTX *tls; /* NULL: plain */
+	struct evconnlistener *l;
 };
 
 struct httpd {
 	struct event_base *base;
 	struct site *site;
 	struct httpd_limits limits;
-	struct evconnlistener *listeners[LISTENERS_MAX];
+	struct listener listeners[LISTENERS_MAX];
 	u32 listener_count;
 	struct list conns;
-	u32 count;
+	u32 count, streams;
 	bool stopping;
 };
 
@@ -100,6 +114,9 @@ static void conn_free(struct conn *c)
 {
 	list_del(&c->node);
 	c->h->count--;
+	c->h->streams -= c->state == CONN_STREAM;
+	if (c->job)
+		c->job->conn = NULL; /* it goes on, nobody waits */
 	reply_fini(&c->reply);
 	event_free(c->timer);
 	bufferevent_free(c->bev);
@@ -141,8 +158,11 @@ static void put_head(struct evbuffer *out, const struct reply *r)
 	put_date(out);
 	evbuffer_add_printf(out, "Server: freshetd\r\n");
 	if (r->status != 204)
-		evbuffer_add_printf(out, "Content-Type: %s\r\nContent-Length: %llu\r\n", r->type,
+		evbuffer_add_printf(out, "Content-Type: %s\r\n", r->type);
+	if (r->status != 204 && !r->stream)
+		evbuffer_add_printf(out, "Content-Length: %llu\r\n",
 				    (unsigned long long)r->bytes);
+	evbuffer_add(out, r->fields, strlen(r->fields));
 	evbuffer_add_printf(out, "Cache-Control: %s\r\n", r->cache);
 	if (r->allow)
 		evbuffer_add_printf(out, "Allow: %s\r\n", r->allow);
@@ -196,10 +216,15 @@ static bool send_reply(struct conn *c, struct reply *r)
 
 	r->close |= !c->head.keep_alive || c->h->stopping;
 	log_dbg("http: %s %s %s status=%d bytes=%llu", c->address,
-		c->head.method == METHOD_POST ? "POST" :
-		c->head.method == METHOD_HEAD ? "HEAD" :
-						"GET",
-		c->head.path, r->status, (unsigned long long)r->bytes);
+		request_method_name(c->head.method), c->head.path, r->status,
+		(unsigned long long)r->bytes);
+	site_count(c->h->site, r, bytes);
+	if (r->stream && c->h->streams >= STREAMS_MAX) {
+		reply_error(r, 503);
+		r->stream = false;
+		bytes = r->bytes;
+	}
+	r->close |= r->stream;
 	if (r->manner == REPLY_CUT || r->manner == REPLY_STALL)
 		bytes /= 2;
 	if (r->manner == REPLY_NOISE)
@@ -211,6 +236,12 @@ static bool send_reply(struct conn *c, struct reply *r)
 	if (r->manner == REPLY_STALL) {
 		c->state = CONN_STUCK;
 		arm(c, c->h->limits.idle_s);
+		return false;
+	}
+	if (!err && r->stream) {
+		c->state = CONN_STREAM;
+		c->h->streams++;
+		evtimer_del(c->timer);
 		return false;
 	}
 	if (err || r->close || r->manner != REPLY_WHOLE) {
@@ -228,7 +259,7 @@ static bool refuse(struct conn *c, int status)
 	struct reply r;
 
 	reply_init(&r);
-	reply_error(&r, status);
+	site_refuse(&c->head, status, &r);
 	r.close = true;
 	c->head.method = METHOD_GET;
 	memcpy(c->head.path, "-", 2);
@@ -242,6 +273,7 @@ static void next_request(struct conn *c)
 	c->state = CONN_HEAD;
 	c->timing = c->continued = false;
 	evtimer_del(c->timer);
+	bufferevent_setwatermark(c->bev, EV_READ, 0, IN_HIGH);
 }
 
 /* Head and body are there: answer. False to stop working. */
@@ -252,6 +284,7 @@ static bool answer(struct conn *c)
 		.head = &c->head,
 		.address = c->address,
 		.loopback = c->loopback,
+		.tls = c->tls,
 	};
 	struct reply r;
 	bool go_on;
@@ -266,6 +299,12 @@ static bool answer(struct conn *c)
 	site_answer(c->h->site, &q, &r);
 	evbuffer_drain(in, c->head.body_bytes);
 	next_request(c);
+	if (r.job) {
+		c->job = r.job;
+		c->job->conn = c;
+		c->state = CONN_WAIT;
+		return false;
+	}
 	if (r.delay_ms) {
 		const struct timeval tv = { r.delay_ms / 1000, r.delay_ms % 1000 * 1000 };
 
@@ -304,9 +343,12 @@ static bool work_head(struct conn *c)
 	}
 	if (err)
 		return refuse(c, err == -ENOMEM ? 503 : status);
-	if (c->head.body_bytes > BODY_MAX)
+	if (c->head.body_bytes > site_body_max(c->h->site, &c->head))
 		return refuse(c, 413);
 	evbuffer_drain(in, used);
+	if (c->head.body_bytes > IN_HIGH / 2)
+		bufferevent_setwatermark(c->bev, EV_READ, 0,
+					 c->head.body_bytes + REQUEST_HEAD_MAX);
 	c->state = CONN_BODY;
 	return true;
 }
@@ -360,7 +402,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 	struct evbuffer *in = bufferevent_get_input(bev);
 	struct conn *c = arg;
 
-	if (c->state == CONN_LINGER || c->state == CONN_STUCK)
+	if (c->state == CONN_LINGER || c->state == CONN_STUCK || c->state == CONN_STREAM)
 		evbuffer_drain(in, evbuffer_get_length(in));
 	else if (!c->paused)
 		conn_work(c);
@@ -373,6 +415,8 @@ static void on_write(struct bufferevent *bev, void *arg)
 
 	if (c->state == CONN_LAST && !evbuffer_get_length(bufferevent_get_output(bev))) {
 		c->state = CONN_LINGER;
+		if (c->tls)
+			SSL_shutdown(c->tls); /* close_notify, so that the end is seen as meant */
 		shutdown(bufferevent_getfd(bev), SHUT_WR);
 		evbuffer_drain(bufferevent_get_input(bev), IN_HIGH * 2);
 		bufferevent_enable(bev, EV_READ);
@@ -388,6 +432,11 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct conn *c = arg;
 
+	if (what & BEV_EVENT_CONNECTED) {
+		c->shaking = false;
+		arm(c, c->h->limits.idle_s);
+		return;
+	}
 	/*
 	 * The peer has sent all it will, but may still want its answers: "printf | nc".
 	 * All of them are queued by now: while some are not, reading is off, and so is
@@ -417,6 +466,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		reply_fini(&r);
 		if (go_on)
 			conn_work(c);
+	} else if (c->shaking) {
+		conn_free(c);
 	} else if (c->timing && (c->state == CONN_HEAD || c->state == CONN_BODY)) {
 		refuse(c, 408);
 	} else if (c->state == CONN_HEAD && evbuffer_get_length(bufferevent_get_output(c->bev))) {
@@ -461,10 +512,29 @@ static void format_address(struct conn *c, const struct sockaddr *sa)
 	fmt_snprintf(c->address, sizeof(c->address), "%s", text);
 }
 
+static struct bufferevent *new_bufferevent(struct conn *c, struct listener *from, int fd)
+{
+	struct bufferevent *bev;
+
+	if (!from->tls)
+		return bufferevent_socket_new(c->h->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	c->tls = SSL_new(from->tls);
+	if (!c->tls)
+		return NULL;
+	bev = bufferevent_openssl_socket_new(c->h->base, fd, c->tls, BUFFEREVENT_SSL_ACCEPTING,
+					     BEV_OPT_CLOSE_ON_FREE);
+	if (bev) {
+		bufferevent_openssl_set_allow_dirty_shutdown(bev, 1);
+		c->shaking = true;
+	}
+	return bev;
+}
+
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int len,
 		      void *arg)
 {
-	struct httpd *h = arg;
+	struct listener *from = arg;
+	struct httpd *h = from->h;
 	struct timeval stall = { .tv_sec = h->limits.stall_s };
 	struct conn *c = make_room(h) ? calloc(1, sizeof(*c)) : NULL;
 	int one = 1;
@@ -480,14 +550,16 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	c->h = h;
 	reply_init(&c->reply);
 	c->timer = evtimer_new(h->base, on_timer, c);
-	c->bev = bufferevent_socket_new(h->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	c->bev = new_bufferevent(c, from, fd);
 	if (!c->timer || !c->bev) {
 		if (c->timer)
 			event_free(c->timer);
-		if (c->bev)
+		if (c->bev) {
 			bufferevent_free(c->bev);
-		else
+		} else {
+			SSL_free(c->tls);
 			close(fd);
+		}
 		free(c);
 		return;
 	}
@@ -501,7 +573,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
 	bufferevent_set_max_single_write(c->bev, WRITE_AT_ONCE);
 	bufferevent_set_timeouts(c->bev, NULL, &stall);
 	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
-	arm(c, h->limits.idle_s);
+	arm(c, c->shaking ? h->limits.request_s : h->limits.idle_s);
 }
 
 static void on_accept_error(struct evconnlistener *l, void *arg)
@@ -574,11 +646,14 @@ static int parse_address(const char *text, struct sockaddr_storage *ss, int *len
 /**
  * httpd_listen() - accept connections at @address, "127.0.0.1:8080" or "[::]:8080"
  *
+ * @tls: NULL: plain
+ *
  * Port 0 takes a free one; the log says which.
  * Return: 0; -EINVAL for what is no address; -ENOSPC; errors of bind(2).
  */
-int httpd_listen(struct httpd *h, const char *address)
+int httpd_listen(struct httpd *h, const char *address, SSL_CTX *tls)
 {
+	struct listener *at = &h->listeners[h->listener_count];
 	struct sockaddr_storage ss;
 	char text[INET6_ADDRSTRLEN] = "?";
 	struct evconnlistener *l;
@@ -591,14 +666,17 @@ int httpd_listen(struct httpd *h, const char *address)
 	if (parse_address(address, &ss, &len))
 		return -EINVAL;
 	errno = 0;
-	l = evconnlistener_new_bind(h->base, on_accept, h,
+	at->h = h;
+	at->tls = tls;
+	l = evconnlistener_new_bind(h->base, on_accept, at,
 				    LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
 					    LEV_OPT_REUSEABLE,
 				    511, (struct sockaddr *)&ss, len);
 	if (!l)
 		return errno ? -errno : -EIO;
 	evconnlistener_set_error_cb(l, on_accept_error);
-	h->listeners[h->listener_count++] = l;
+	at->l = l;
+	h->listener_count++;
 	getsockname(evconnlistener_get_fd(l), (struct sockaddr *)&ss, &got);
 	if (ss.ss_family == AF_INET6) {
 		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&ss)->sin6_addr, text, sizeof(text));
@@ -607,7 +685,7 @@ int httpd_listen(struct httpd *h, const char *address)
 		inet_ntop(AF_INET, &((struct sockaddr_in *)&ss)->sin_addr, text, sizeof(text));
 		port = ntohs(((struct sockaddr_in *)&ss)->sin_port);
 	}
-	log_info("freshetd: listening address=%s port=%u", text, port);
+	log_info("freshetd: listening address=%s port=%u%s", text, port, tls ? " tls=1" : "");
 	return 0;
 }
 
@@ -618,14 +696,53 @@ void httpd_stop(struct httpd *h)
 
 	h->stopping = true;
 	for (u32 i = 0; i < h->listener_count; i++)
-		evconnlistener_free(h->listeners[i]);
+		evconnlistener_free(h->listeners[i].l);
 	h->listener_count = 0;
 	list_for_each_safe(c, tmp, &h->conns, node) {
-		if (idle(c))
+		if (idle(c) || c->state == CONN_STREAM)
 			conn_free(c);
 		else if (c->state == CONN_HEAD && !c->timing && !c->paused)
 			finish_output(c);
 	}
+}
+
+/** httpd_publish() - add @text to all event streams */
+void httpd_publish(struct httpd *h, const char *text, size_t bytes)
+{
+	struct conn *c, *tmp;
+
+	if (!h->streams)
+		return;
+	list_for_each_safe(c, tmp, &h->conns, node) {
+		struct evbuffer *out = bufferevent_get_output(c->bev);
+
+		if (c->state != CONN_STREAM)
+			continue;
+		if (evbuffer_get_length(out) > STREAM_HIGH)
+			conn_free(c);
+		else
+			evbuffer_add(out, text, bytes);
+	}
+}
+
+/** httpd_job_done() - the reply that @conn waits for; takes it */
+void httpd_job_done(void *conn, struct reply *r)
+{
+	struct conn *c = conn;
+	bool go_on;
+
+	c->job = NULL;
+	c->state = CONN_HEAD;
+	go_on = send_reply(c, r);
+	reply_fini(r);
+	if (go_on)
+		conn_work(c);
+}
+
+/** httpd_streams() - how many watch */
+u32 httpd_streams(const struct httpd *h)
+{
+	return h->streams;
 }
 
 /** httpd_connections() - how many there are */
@@ -642,7 +759,7 @@ void httpd_destroy(struct httpd *h)
 	if (!h)
 		return;
 	for (u32 i = 0; i < h->listener_count; i++)
-		evconnlistener_free(h->listeners[i]);
+		evconnlistener_free(h->listeners[i].l);
 	list_for_each_safe(c, tmp, &h->conns, node)
 		conn_free(c);
 	free(h);

@@ -4,6 +4,8 @@
 #ifndef SERVER_HTTPD_H
 #define SERVER_HTTPD_H
 
+#include <openssl/ssl.h>
+
 #include "server/site.h"
 
 struct event_base;
@@ -20,9 +22,12 @@ extern const struct httpd_limits httpd_limits_default;
 
 int httpd_create(struct httpd **out, struct event_base *base, struct site *site,
 		 const struct httpd_limits *limits);
-int httpd_listen(struct httpd *h, const char *address);
+int httpd_listen(struct httpd *h, const char *address, SSL_CTX *tls);
+void httpd_publish(struct httpd *h, const char *text, size_t bytes);
+void httpd_job_done(void *conn, struct reply *r);
 void httpd_stop(struct httpd *h);
 u32 httpd_connections(const struct httpd *h);
+u32 httpd_streams(const struct httpd *h);
 void httpd_destroy(struct httpd *h);
 
 #endif

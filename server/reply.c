@@ -15,19 +15,26 @@ static const struct {
 	const char *reason;
 } reasons[] = {
 	{ 200, "OK" },
+	{ 201, "Created" },
 	{ 204, "No Content" },
+	{ 303, "See Other" },
 	{ 400, "Bad Request" },
+	{ 401, "Unauthorized" },
 	{ 403, "Forbidden" },
 	{ 404, "Not Found" },
 	{ 405, "Method Not Allowed" },
 	{ 408, "Request Timeout" },
+	{ 409, "Conflict" },
 	{ 413, "Content Too Large" },
 	{ 414, "URI Too Long" },
 	{ 417, "Expectation Failed" },
+	{ 422, "Unprocessable Content" },
+	{ 429, "Too Many Requests" },
 	{ 431, "Request Header Fields Too Large" },
 	{ 500, "Internal Server Error" },
 	{ 501, "Not Implemented" },
 	{ 503, "Service Unavailable" },
+	{ 507, "Insufficient Storage" },
 	{ 505, "HTTP Version Not Supported" },
 };
 
@@ -80,4 +87,13 @@ int reply_text(struct reply *r, const char *type, const char *text)
 	r->data = (u8 *)strdup(text);
 	r->bytes = r->data ? strlen(text) : 0;
 	return r->data ? 0 : -ENOMEM;
+}
+
+/** reply_field() - another header line; one that does not fit is left out */
+void reply_field(struct reply *r, const char *name, const char *value)
+{
+	size_t have = strlen(r->fields), room = sizeof(r->fields) - have;
+
+	if (fmt_snprintf(r->fields + have, room, "%s: %s\r\n", name, value) >= (int)room)
+		r->fields[have] = 0;
 }

@@ -15,23 +15,31 @@ enum reply_manner {
 	REPLY_NOISE,
 };
 
+struct job;
+
+#define REPLY_FIELDS_MAX 512
+
 /* The body is @data, or @bytes of @fd; the reply owns both. */
 struct reply {
 	int status;
 	const char *type;  /* Content-Type */
 	const char *cache; /* Cache-Control */
 	const char *allow; /* Allow, or NULL */
+	char fields[REPLY_FIELDS_MAX]; /* more header lines, each with its CRLF */
 	u8 *data;
 	int fd; /* -1: none */
 	u64 bytes;
 	bool close; /* the connection ends after it */
 	enum reply_manner manner;
 	u32 delay_ms;
+	bool stream;	 /* events follow until the peer goes */
+	struct job *job; /* the reply comes when this is done */
 };
 
 void reply_init(struct reply *r);
 void reply_fini(struct reply *r);
 void reply_error(struct reply *r, int status);
+void reply_field(struct reply *r, const char *name, const char *value);
 int reply_text(struct reply *r, const char *type, const char *text);
 const char *reply_reason(int status);
 

@@ -107,6 +107,59 @@ static int copy_target(struct request *r, const char *p, size_t n)
 	return 0;
 }
 
+static const char *const methods[METHOD_COUNT] = {
+	[METHOD_GET] = "GET", [METHOD_HEAD] = "HEAD",	[METHOD_POST] = "POST",
+	[METHOD_PUT] = "PUT", [METHOD_PATCH] = "PATCH", [METHOD_DELETE] = "DELETE",
+};
+
+/** request_method_name() - as it stands in a request */
+const char *request_method_name(enum request_method m)
+{
+	return methods[m];
+}
+
+static int find_method(const char *p, size_t n, enum request_method *out)
+{
+	for (int i = 0; i < METHOD_COUNT; i++)
+		if (strlen(methods[i]) == n && !memcmp(p, methods[i], n)) {
+			*out = (enum request_method)i;
+			return 0;
+		}
+	return -ENOENT;
+}
+
+/* A token of the API, if @p is one; a longer one is none. */
+static void copy_token(char out[REQUEST_TOKEN_MAX], const char *p, size_t n)
+{
+	out[0] = 0;
+	if (n >= REQUEST_TOKEN_MAX)
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (!is_token(p[i]))
+			return;
+	memcpy(out, p, n);
+	out[n] = 0;
+}
+
+/* "a=b; freshet=..." */
+static void find_cookie(struct request *r, const char *p, size_t n)
+{
+	static const char name[] = "freshet=";
+	const char *end = p + n;
+
+	while (p < end) {
+		const char *stop = memchr(p, ';', (size_t)(end - p));
+
+		stop = stop ? stop : end;
+		while (p < stop && *p == ' ')
+			p++;
+		if ((size_t)(stop - p) > sizeof(name) - 1 && !memcmp(p, name, sizeof(name) - 1))
+			copy_token(r->cookie, p + sizeof(name) - 1,
+				   (size_t)(stop - p) - sizeof(name) + 1);
+		p = stop + 1;
+	}
+}
+
 /* "GET /path HTTP/1.1" */
 static int parse_line(struct request *r, struct head *h, const char *p, size_t n, int *status)
 {
@@ -128,13 +181,7 @@ static int parse_line(struct request *r, struct head *h, const char *p, size_t n
 	for (size_t i = 0; i < method_bytes; i++)
 		if (!is_token(p[i]))
 			return -EBADMSG;
-	if (method_bytes == 3 && !memcmp(p, "GET", 3)) {
-		r->method = METHOD_GET;
-	} else if (method_bytes == 4 && !memcmp(p, "HEAD", 4)) {
-		r->method = METHOD_HEAD;
-	} else if (method_bytes == 4 && !memcmp(p, "POST", 4)) {
-		r->method = METHOD_POST;
-	} else {
+	if (find_method(p, method_bytes, &r->method)) {
 		*status = method_bytes ? 501 : 400;
 		return -EBADMSG;
 	}
@@ -169,6 +216,15 @@ static int parse_field(struct request *r, struct head *h, const struct field *f,
 		if (!list_has(f, "100-continue"))
 			return -EBADMSG;
 		r->expect_continue = true;
+	} else if (word_is(f->name, f->name_bytes, "authorization")) {
+		if (f->value_bytes > 7 && !strncasecmp(f->value, "bearer ", 7))
+			copy_token(r->bearer, f->value + 7, f->value_bytes - 7);
+	} else if (word_is(f->name, f->name_bytes, "cookie")) {
+		find_cookie(r, f->value, f->value_bytes);
+	} else if (word_is(f->name, f->name_bytes, "x-freshet")) {
+		r->own_page = true;
+	} else if (word_is(f->name, f->name_bytes, "last-event-id")) {
+		parse_length(f, &r->last_event);
 	}
 	return 0;
 }

@@ -8,6 +8,9 @@
  *	POST /v1/report                  what a machine says of itself
  *	GET  /v1/machines                the list, to the server's own host only
  *	GET  /boot.ipxe /freshet.efi /freshet.conf
+ *	     /api/...                    the JSON API, api/api.c
+ *	GET  /metrics                    for Prometheus
+ *	     / /dash/ /login ...         the dashboard, dash.c
  *
  * HEAD goes where GET goes. A digest is 64 hex digits or the path matches
  * nothing; file names are made from the parsed digest, never from the path.
@@ -22,6 +25,9 @@
 #include "base/err.h"
 #include "base/fmt.h"
 #include "base/log.h"
+#include "base/plat.h"
+#include "server/api/api.h"
+#include "server/dash.h"
 #include "server/data/channels.h"
 #include "server/data/siteconf.h"
 #include "server/site.h"
@@ -37,7 +43,8 @@ struct route {
 		      struct reply *r);
 };
 
-static int status_of(int err)
+/** site_status_of() - what an error is on the wire */
+int site_status_of(int err)
 {
 	switch (err) {
 	case 0:
@@ -51,8 +58,11 @@ static int status_of(int err)
 	case -EMFILE:
 	case -ENFILE:
 	case -ENOMEM:
-	case -ENOSPC:
+	case -EBUSY:
 		return 503;
+	case -ENOSPC:
+	case -EDQUOT:
+		return 507;
 	default:
 		return 500;
 	}
@@ -96,7 +106,8 @@ static int answer_manifest(struct site *s, const struct site_request *q, const u
 {
 	char path[DATADIR_PATH_MAX];
 
-	(void)q;
+	if (!q->tls && !s->conf.plain_objects)
+		return -EPERM;
 	path_manifest(path, digest);
 	return answer_file(s, path, "application/octet-stream", CACHE_FOREVER, r);
 }
@@ -105,10 +116,15 @@ static int answer_chunk(struct site *s, const struct site_request *q, const u8 *
 			struct reply *r)
 {
 	char path[DATADIR_PATH_MAX];
+	int err;
 
-	(void)q;
+	if (!q->tls && !s->conf.plain_objects)
+		return -EPERM;
 	path_object(path, digest);
-	return answer_file(s, path, "application/octet-stream", CACHE_FOREVER, r);
+	err = answer_file(s, path, "application/octet-stream", CACHE_FOREVER, r);
+	s->counts.objects += !err;
+	s->counts.object_bytes += err ? 0 : r->bytes;
+	return err;
 }
 
 static int answer_profile(struct site *s, const struct site_request *q, const u8 *digest,
@@ -154,6 +170,27 @@ static int answer_machines(struct site *s, const struct site_request *q, const u
 	return 0;
 }
 
+static int answer_metrics(struct site *s, const struct site_request *q, const u8 *digest,
+			  struct reply *r)
+{
+	bool plain_ok = s->conf.metrics == PLAIN_ON ||
+			(s->conf.metrics == PLAIN_LOOPBACK && q->loopback);
+	char name[64], *text;
+	int err;
+
+	(void)digest;
+	if (!plain_ok && !(q->tls && s->fleet && q->head->bearer[0] &&
+			   fleet_token_role(s->fleet, q->head->bearer, name) >= ROLE_READER))
+		return -EPERM;
+	err = metrics_text(s, &text);
+	if (err)
+		return err;
+	r->type = "text/plain; version=0.0.4";
+	r->data = (u8 *)text;
+	r->bytes = strlen(text);
+	return 0;
+}
+
 static int answer_netboot(struct site *s, const struct site_request *q, const u8 *digest,
 			  struct reply *r)
 {
@@ -166,6 +203,8 @@ static int answer_netboot(struct site *s, const struct site_request *q, const u8
 	};
 
 	(void)digest;
+	if (!q->tls && !s->conf.plain_boot)
+		return -EPERM;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		if (!strcmp(q->head->path, files[i].path))
 			return answer_file(s, files[i].file, files[i].type, CACHE_ASK, r);
@@ -178,6 +217,7 @@ static const struct route routes[] = {
 	{ "/v1/report", true, answer_report },	   { "/v1/machines", false, answer_machines },
 	{ "/boot.ipxe", false, answer_netboot },   { "/freshet.efi", false, answer_netboot },
 	{ "/freshet.conf", false, answer_netboot },
+	{ "/metrics", false, answer_metrics },
 };
 
 static const struct route *find_route(const char *path, u8 digest[SHA256_BYTES])
@@ -322,17 +362,23 @@ static void misbehave(struct site *s, const struct route *route, const struct si
 static void answer_well(struct site *s, const struct route *route, const struct site_request *q,
 			const u8 *digest, struct reply *r)
 {
+	bool get = q->head->method == METHOD_GET || q->head->method == METHOD_HEAD;
 	int err;
 
 	if (!route) {
 		reply_error(r, 404);
-	} else if (route->post != (q->head->method == METHOD_POST)) {
+	} else if (route->post ? q->head->method != METHOD_POST : !get) {
 		reply_error(r, 405);
 		r->allow = route->post ? "POST" : "GET, HEAD";
+	} else if ((route->answer == answer_boot || route->answer == answer_report) &&
+		   !limit_take(&s->boot_limit, q->address, plat_time_ns())) {
+		s->counts.limited++;
+		reply_error(r, 429);
+		reply_field(r, "Retry-After", "1");
 	} else {
 		err = route->answer(s, q, digest, r);
 		if (err)
-			reply_error(r, status_of(err));
+			reply_error(r, site_status_of(err));
 	}
 }
 
@@ -340,18 +386,43 @@ static void answer_well(struct site *s, const struct route *route, const struct 
  * site_answer() - what to say to @q
  * @r: out; to be finished by the caller
  */
-void site_answer(struct site *s, const struct site_request *q, struct reply *r)
+void site_answer(struct site *s, struct site_request *q, struct reply *r)
 {
 	u8 digest[SHA256_BYTES] = { 0 };
 	const struct route *route = find_route(q->head->path, digest);
 	struct fault_hit hit = fault_pick(&s->faults, q->head->path);
 
 	reply_init(r);
-	answer_well(s, route, q, digest, r);
+	if (!strncmp(q->head->path, "/api/", 5))
+		api_answer(s, q, r);
+	else if (route || !dash_answer(s, q, r))
+		answer_well(s, route, q, digest, r);
 	if (hit.kind != FAULT_NONE || hit.delay_ms)
 		misbehave(s, route, q, digest, &hit, r);
 	else if (route && route->answer == answer_chunk && r->status == 200)
 		memcpy(s->last_chunk, digest, SHA256_BYTES);
+}
+
+/** site_body_max() - how long the body of this request may be */
+u64 site_body_max(struct site *s, const struct request *head)
+{
+	return strncmp(head->path, "/api/", 5) ? FLEET_REPORT_MAX : api_body_max(s, head);
+}
+
+/** site_refuse() - what to say to a request that is not even looked at */
+void site_refuse(const struct request *head, int status, struct reply *r)
+{
+	if (!strncmp(head->path, "/api/", 5))
+		api_reply_error(r, status, reply_reason(status));
+	else
+		reply_error(r, status);
+}
+
+/** site_count() - a reply was sent */
+void site_count(struct site *s, const struct reply *r, u64 bytes)
+{
+	s->counts.replies[r->status / 100 % 6]++;
+	s->counts.bytes += bytes;
 }
 
 /**

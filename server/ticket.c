@@ -2,10 +2,11 @@
  * ticket.c - a machine's boot ticket, made when it asks
  *
  * Query parameters are checked to the letter and used for three things only:
- * to find the machine's lines in site.conf, to be recorded, and, the UUID, to
- * be said back under the signature. The channel's file is read and verified for
- * each ticket, so a channel that was moved takes effect at once and a file
- * that was tampered with never does.
+ * to find the machine (its row, its lines in site.conf), to be recorded, and, the
+ * UUID, to be said back under the signature. From where settings come, the later
+ * the stronger: built in, site.conf, group, machine, the machine's part of site.conf.
+ * The channel's file is read and verified for each ticket, so a channel that was
+ * moved takes effect at once and a file that was tampered with never does.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +82,8 @@ static int parse_machine(const struct request *h, struct machine *m)
 	return 0;
 }
 
-static int apply_conf(const struct site *s, const char *uuid, struct ticket *t)
+/* @own: only the lines of this machine, else only those for everybody. */
+static int apply_conf(const struct site *s, const char *uuid, bool own, struct ticket *t)
 {
 	size_t bytes;
 	u8 *text;
@@ -90,7 +92,8 @@ static int apply_conf(const struct site *s, const char *uuid, struct ticket *t)
 	if (err == -ENOENT)
 		return 0;
 	if (!err) {
-		err = siteconf_apply((char *)text, uuid, t, &line);
+		err = own ? siteconf_apply_own((char *)text, uuid, t, &line) :
+			    siteconf_apply((char *)text, NULL, t, &line);
 		free(text);
 	}
 	if (err)
@@ -112,7 +115,9 @@ static void find_esp(const struct site *s, struct ticket *t)
 	free(text);
 }
 
-static int fill_ticket(struct site *s, const struct machine *m, bool stale, struct ticket *t)
+/* @id: the machine's row; 0: there is no database. */
+static int fill_ticket(struct site *s, const struct machine *m, long long id, bool stale,
+		       struct ticket *t, const char **why)
 {
 	struct channel ch;
 	int err;
@@ -126,7 +131,11 @@ static int fill_ticket(struct site *s, const struct machine *m, bool stale, stru
 	t->time_unix = (u64)time(NULL);
 	err = guid_parse(t->uuid, m->uuid, strlen(m->uuid));
 	if (!err)
-		err = apply_conf(s, m->uuid, t);
+		err = apply_conf(s, m->uuid, false, t);
+	if (!err && id)
+		err = fleet_ticket(s->fleet, id, t, why);
+	if (!err)
+		err = apply_conf(s, m->uuid, true, t);
 	if (err)
 		return err;
 	err = channel_read(&s->dir, t->channel, s->pub, &ch);
@@ -135,10 +144,15 @@ static int fill_ticket(struct site *s, const struct machine *m, bool stale, stru
 			    err_name(err));
 		return err;
 	}
-	t->serial = ch.serial - (stale && ch.serial);
+	t->serial = ch.serial;
 	memcpy(t->version, ch.version, SHA256_BYTES);
 	find_esp(s, t);
-	return 0;
+	if (id) {
+		fleet_channel_seen(s->fleet, &ch, "", "");
+		err = fleet_ticket_made(s->fleet, id, t);
+	}
+	t->serial -= stale && t->serial;
+	return err;
 }
 
 static int sign_ticket(struct site *s, const struct ticket *t, struct reply *r)
@@ -165,10 +179,13 @@ static int sign_ticket(struct site *s, const struct ticket *t, struct reply *r)
  * @stale: for tests: the serial number before the channel's
  *
  * Return: 0; -EINVAL for bad parameters; -ENOENT when the channel is not there;
- * others when the server itself is at fault.
+ * -EBUSY when the database is needed and cannot be had; others when the server
+ * itself is at fault. A machine that waits for approval is answered with 403.
  */
 int site_ticket(struct site *s, const struct site_request *q, bool stale, struct reply *r)
 {
+	const char *why = "";
+	long long id = 0;
 	struct machine m;
 	struct ticket t;
 	int err = parse_machine(q->head, &m);
@@ -178,11 +195,22 @@ int site_ticket(struct site *s, const struct site_request *q, bool stale, struct
 	if (s->fleet) {
 		const struct fleet_boot b = { m.uuid, m.mac, m.disk, q->address };
 
-		fleet_seen(s->fleet, &b); /* a boot does not fail because a list does */
+		id = fleet_seen(s->fleet, &b);
 	}
-	err = fill_ticket(s, &m, stale, &t);
+	/* Without a row nobody has approved it; where all are, a boot does not fail for that. */
+	if (id <= 0 && !s->conf.open_enrolment)
+		return -EBUSY;
+	err = fill_ticket(s, &m, MAX(id, 0ll), stale, &t, &why);
+	if (err == -EPERM) {
+		log_limited(LOG_INFO, "ticket: not approved uuid=%s address=%s", m.uuid,
+			    q->address);
+		reply_error(r, 403);
+		reply_fini(r);
+		return reply_text(r, "text/plain", why);
+	}
 	if (!err)
 		err = sign_ticket(s, &t, r);
+	s->counts.tickets += !err;
 	if (!err)
 		log_info("ticket: made uuid=%s address=%s channel=%s serial=%llu", m.uuid,
 			 q->address, t.channel, (unsigned long long)t.serial);

@@ -7,11 +7,11 @@ gcc make git libc6-dev pkgconf dpkg-dev binutils
 clang llvm libclang-rt-14-dev
 gnu-efi mtools dosfstools e2fsprogs fdisk
 libcmocka-dev libcapstone-dev
-libevent-dev libssl-dev libsqlite3-dev zlib1g-dev
+libevent-dev libssl-dev libsqlite3-dev zlib1g-dev libjansson-dev libnbd-dev libcurl4-openssl-dev
 qemu-system-x86 qemu-utils ovmf ipxe-qemu
 bochs bochs-term bochsbios vgabios acpica-tools
 mmdebstrap grub-efi-amd64-bin grub-common
-python3 python3-pytest cpio busybox-static openssl dnsmasq-base
+python3 python3-pytest python3-jsonschema cpio busybox-static openssl dnsmasq-base
 "
 
 missing=

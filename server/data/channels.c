@@ -7,8 +7,13 @@
  */
 #include "server/data/channels.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/err.h"
 
@@ -40,6 +45,55 @@ int channel_read(const struct datadir *d, const char *name, const u8 pub[P256_PU
 		err = -ESTALE;
 	free(text);
 	return err;
+}
+
+struct listing {
+	const struct datadir *d;
+	const u8 *pub;
+	void (*one)(void *arg, const char *name, int err, const struct channel *ch);
+	void *arg;
+};
+
+/* A folder of channels/; its own name so far is @prefix, with its slash. */
+static int list_folder(const struct listing *l, int parent, const char *folder, const char *prefix)
+{
+	int fd = openat(parent, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!dir)
+		return -errno;
+	while ((e = readdir(dir))) {
+		char name[CHANNEL_NAME_MAX + 300];
+		struct channel ch = { 0 };
+		struct stat st;
+		int err = -EINVAL;
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+		    fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW))
+			continue;
+		snprintf(name, sizeof(name), "%s%s", prefix, e->d_name);
+		if (S_ISDIR(st.st_mode) && strlen(name) < CHANNEL_NAME_MAX) {
+			strcat(name, "/");
+			list_folder(l, fd, e->d_name, name);
+			continue;
+		}
+		if (channel_name_ok(name, strlen(name)))
+			err = channel_read(l->d, name, l->pub, &ch);
+		l->one(l->arg, name, err, &ch);
+	}
+	closedir(dir);
+	return 0;
+}
+
+/** channel_list() - every channel, and for one that is not to be trusted what is wrong */
+int channel_list(const struct datadir *d, const u8 pub[P256_PUB_BYTES],
+		 void (*one)(void *arg, const char *name, int err, const struct channel *ch),
+		 void *arg)
+{
+	const struct listing l = { d, pub, one, arg };
+
+	return list_folder(&l, d->fd, "channels", "");
 }
 
 /**

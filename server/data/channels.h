@@ -10,6 +10,9 @@
 
 int channel_read(const struct datadir *d, const char *name, const u8 pub[P256_PUB_BYTES],
 		 struct channel *out);
+int channel_list(const struct datadir *d, const u8 pub[P256_PUB_BYTES],
+		 void (*one)(void *arg, const char *name, int err, const struct channel *ch),
+		 void *arg);
 int channel_point(const struct datadir *d, const struct crypto_key *key, const char *name,
 		  const u8 version[SHA256_BYTES], struct channel *out);
 

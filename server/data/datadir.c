@@ -8,6 +8,7 @@
  *	site.conf                  policy, by default and per machine
  *	site.key site.pub          the site's key (may live elsewhere)
  *	fleet.db                   SQLite, the server's own
+ *	incoming/<64 hex>          objects on their way; kept between attempts (publish.c)
  *	tmp/                       files on their way to a name; swept by the next writer
  *	.lock                      flock(2): one writer at a time; readers need none
  *
@@ -32,7 +33,7 @@
 #include "base/fmt.h"
 
 static const char *const folders[] = {
-	"objects", "manifests", "channels", "netboot", "tmp",
+	"objects", "manifests", "channels", "netboot", "incoming", "tmp",
 };
 
 /**
@@ -103,6 +104,14 @@ int datadir_lock(struct datadir *d)
 			return -errno;
 	sweep_tmp(d);
 	return 0;
+}
+
+/** datadir_unlock() - let others write */
+void datadir_unlock(struct datadir *d)
+{
+	if (d->lock_fd >= 0)
+		close(d->lock_fd);
+	d->lock_fd = -1;
 }
 
 /**

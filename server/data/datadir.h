@@ -23,6 +23,7 @@ struct datadir {
 int datadir_open(struct datadir *d, const char *path, bool create);
 void datadir_close(struct datadir *d);
 int datadir_lock(struct datadir *d);
+void datadir_unlock(struct datadir *d);
 
 int datadir_read(const struct datadir *d, const char *rel, size_t max, u8 **data, size_t *bytes);
 int datadir_write(const struct datadir *d, const char *rel, const void *data, size_t bytes,

@@ -127,19 +127,11 @@ static bool split_line(struct line *l, const char *p)
 	return true;
 }
 
-/**
- * siteconf_apply() - go over the settings and put those for one machine into a ticket
- * @uuid: the machine; NULL: everybody's only
- * @t:    in and out: what no line sets stays as it is
- * @line: out, on failure: which line is wrong
- *
- * Every line is checked, also those of other machines.
- * Return: 0; -ENOENT for an unknown key; -EINVAL, -ERANGE for a bad value.
- */
-int siteconf_apply(const char *text, const char *uuid, struct ticket *t, int *line)
+/* The lines for everybody, those of machine @uuid, or both; all others are checked only. */
+static int apply(const char *text, const char *uuid, bool common, struct ticket *t, int *line)
 {
 	struct ticket scratch = { 0 };
-	bool mine = true;
+	bool mine = common;
 	struct line l;
 
 	for (*line = 1; *text; text += l.raw_bytes, ++*line) {
@@ -159,6 +151,26 @@ int siteconf_apply(const char *text, const char *uuid, struct ticket *t, int *li
 			return err;
 	}
 	return 0;
+}
+
+/**
+ * siteconf_apply() - go over the settings and put those for one machine into a ticket
+ * @uuid: the machine; NULL: everybody's only
+ * @t:    in and out: what no line sets stays as it is
+ * @line: out, on failure: which line is wrong
+ *
+ * Every line is checked, also those of other machines.
+ * Return: 0; -ENOENT for an unknown key; -EINVAL, -ERANGE for a bad value.
+ */
+int siteconf_apply(const char *text, const char *uuid, struct ticket *t, int *line)
+{
+	return apply(text, uuid, true, t, line);
+}
+
+/** siteconf_apply_own() - likewise, but only the lines of this one machine */
+int siteconf_apply_own(const char *text, const char *uuid, struct ticket *t, int *line)
+{
+	return apply(text, uuid, false, t, line);
 }
 
 static int put(char *out, size_t room, size_t *have, const char *p, size_t n)

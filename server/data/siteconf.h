@@ -13,6 +13,7 @@
 
 int siteconf_set(struct ticket *t, const char *key, const char *value);
 int siteconf_apply(const char *text, const char *uuid, struct ticket *t, int *line);
+int siteconf_apply_own(const char *text, const char *uuid, struct ticket *t, int *line);
 int siteconf_edit(const char *text, const char *uuid, const char *key, const char *value,
 		  char *out, size_t room);
 

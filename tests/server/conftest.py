@@ -15,6 +15,8 @@ import zlib
 
 import pytest
 
+import openapi
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("FRESHET_BUILD", os.path.join(ROOT, "build"))
 FRESHET = os.path.join(BUILD, "freshet")
@@ -124,14 +126,21 @@ def own_site(tmp_path):
 class Server:
     def __init__(self, site, *args):
         self.log = open(site.path("..", "freshetd.log"), "w+")
+        self.data = site.data
         self.p = subprocess.Popen([FRESHETD, "--data", site.data, "--listen", "127.0.0.1:0", "--log-level", "debug"]
                                   + list(args), stderr=self.log, stdout=subprocess.DEVNULL)
         self.port = 0
         end = time.time() + 20
         while not self.port and time.time() < end and self.p.poll() is None:
-            m = re.search(r"listening address=\S+ port=(\d+)", self.text())
+            m = re.search(r"listening address=\S+ port=(\d+)\n", self.text())
             self.port = int(m.group(1)) if m else time.sleep(0.02) or 0
         assert self.port, self.text()
+        m = re.search(r"listening address=\S+ port=(\d+) tls=1", self.text())
+        end = time.time() + 20
+        while "--listen-tls" in args and not m and time.time() < end:
+            time.sleep(0.02)
+            m = re.search(r"listening address=\S+ port=(\d+) tls=1", self.text())
+        self.tls_port = int(m.group(1)) if m else 0
 
     def text(self):
         with open(self.log.name, encoding="utf-8") as f:
@@ -144,6 +153,21 @@ class Server:
         data = r.read()
         c.close()
         return r, data
+
+    def token(self):
+        """The admin's, made at the start."""
+        with open(os.path.join(self.data, "admin.token"), encoding="ascii") as f:
+            return f.read().strip()
+
+    def api(self, method, path, body=None, token=None, raw=None, headers=None):
+        """(status, JSON) of a call of the API; each answer is held against the description."""
+        h = {} if token == "" else {"Authorization": "Bearer " + (token or self.token())}
+        h.update(headers or {})
+        data = raw if raw is not None else None if body is None else json.dumps(body)
+        r, out = self.get("/api/v1" + path, method, data, h)
+        value = json.loads(out) if out and r.getheader("Content-Type") == "application/json" else None
+        openapi.check(method, "/api/v1" + path.partition("?")[0], r.status, value)
+        return r.status, value
 
     def connect(self, timeout=20):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)

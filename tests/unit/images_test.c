@@ -10,7 +10,7 @@
 #include "base/endian.h"
 #include "base/err.h"
 #include "images/cli.h"
-#include "images/digestset.h"
+#include "server/data/digestset.h"
 #include "images/pe.h"
 
 #define MANY 20000

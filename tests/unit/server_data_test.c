@@ -1,4 +1,4 @@
-/* server/data: names and paths, settings, files written whole, channels, the fleet's list. */
+/* server/data: names and paths, settings, files written whole, channels. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +16,6 @@
 #include "server/data/channels.h"
 #include "server/data/datadir.h"
 #include "server/data/siteconf.h"
-#include "server/fleet.h"
 
 #define UUID "01234567-89ab-cdef-0123-456789abcdef"
 #define UUID2 "01234567-89ab-cdef-0123-456789abcdee"
@@ -196,41 +195,11 @@ static void channels(void **state)
 	datadir_close(&d);
 }
 
-static void fleet(void **state)
-{
-	static const char *const bad[] = { "", "{", "1", "null", "{\"uuid\":null}",
-					   "{\"uuid\":\"" UUID "\",\"percent\":-1}" };
-	const struct fleet_boot b = { UUID, "52:54:00:12:34:56", "S'1\"", "192.0.2.7" };
-	const char *report = "{\"uuid\":\"" UUID2 "\",\"state\":\"ready\",\"percent\":100}";
-	char path[64], *json;
-	struct fleet *f;
-
-	(void)state;
-	assert_int_equal(fleet_open(&f, "/nonexistent/fleet.db"), -EIO);
-	snprintf(path, sizeof(path), "%s/fleet.db", folder);
-	assert_int_equal(fleet_open(&f, path), 0);
-	assert_int_equal(fleet_seen(f, &b), 0);
-	assert_int_equal(fleet_seen(f, &b), 0);
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(fleet_report(f, bad[i], strlen(bad[i]), "a"), -EINVAL);
-	assert_int_equal(fleet_report(f, "{\"uuid\":\"" UUID "\"}\0x", 49, "a"), -EINVAL);
-	assert_int_equal(fleet_report(f, report, strlen(report), "192.0.2.8"), 0);
-	fleet_close(f);
-	assert_int_equal(fleet_open(&f, path), 0);
-	assert_int_equal(fleet_list(f, &json), 0);
-	assert_non_null(strstr(json, "\"uuid\":\"" UUID "\",\"mac\":\"52:54:00:12:34:56\","
-				     "\"disk\":\"S'1\\\"\",\"address\":\"192.0.2.7\""));
-	assert_non_null(strstr(json, "\"boots\":2"));
-	assert_non_null(strstr(json, "\"state\":\"ready\""));
-	free(json);
-	fleet_close(f);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names),    cmocka_unit_test(settings), cmocka_unit_test(edits),
-		cmocka_unit_test(files),    cmocka_unit_test(channels), cmocka_unit_test(fleet),
+		cmocka_unit_test(files),    cmocka_unit_test(channels),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, drop_folder);

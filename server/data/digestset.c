@@ -3,7 +3,7 @@
  *
  * A digest is its own hash: SHA-256 spreads as well as any function could.
  */
-#include "images/digestset.h"
+#include "server/data/digestset.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /*
  * digestset.h - a set of digests with a number each; grows; not thread-safe by itself
  */
-#ifndef IMAGES_DIGESTSET_H
-#define IMAGES_DIGESTSET_H
+#ifndef SERVER_DATA_DIGESTSET_H
+#define SERVER_DATA_DIGESTSET_H
 
 #include "base/crypto.h"
 #include "base/types.h"
