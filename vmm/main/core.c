@@ -85,10 +85,11 @@ bool core_boot_phase(void)
 /* A real serial port takes milliseconds for a line; nothing but exits would send the rest. */
 static void log_send(void)
 {
-	u64 until = plat_time_ns() + LOG_WAIT_NS;
+	u64 from = rdtsc(), until = plat_time_ns() + LOG_WAIT_NS;
 
 	while (console_drain() && plat_time_ns() < until)
 		cpu_pause();
+	counters_idle(cpu_this(), rdtsc() - from);
 }
 
 static s64 hypercall_log(u64 gpa)
