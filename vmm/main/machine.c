@@ -61,9 +61,13 @@
 #define STAY_NS (1 * NS_PER_MS)
 #define STAY_BOOT_NS (20 * NS_PER_MS)
 
-/* After background work of t, a busy guest CPU has at least this many t for itself. */
-#define BACKGROUND_REST 3
-#define BACKGROUND_REST_MAX_NS (20 * NS_PER_MS)
+/*
+ * Of a busy guest CPU, background work gets one part in so many. What it did not
+ * use is good for one visit: a frame now and then costs no tick.
+ */
+#define BACKGROUND_SHARE 4
+#define BACKGROUND_CREDIT_NS STAY_NS
+#define BACKGROUND_DEBT_NS (5 * NS_PER_MS)
 
 /*
  * Work of the store that its back-end finishes at once, in memory, may make
@@ -76,6 +80,11 @@
 
 #define VIRT_VECTORS NVME_EMUL_VECTORS_MAX
 #define VIRT_BAR_BYTES (16 * 1024u)
+
+enum tick_reason {
+	TICK_OFF, TICK_MORE, TICK_NET_OWED, TICK_LOG, TICK_NETWORK, TICK_DISK, TICK_STORE,
+	TICK_FILL, TICK_REASONS,
+};
 
 static struct machine {
 	struct emul_host host;
@@ -92,11 +101,14 @@ static struct machine {
 	u8 uuid[16]; /* (c) */
 	int start_err; /* why a device could not be started */
 	u32 start_code; /* enum handoff_code */
-	bool started, tick;
+	bool started;
+	enum tick_reason tick; /* TICK_OFF, or why it was switched on or stays */
+	u64 tick_turns[TICK_REASONS]; /* how often each has switched it on */
 	bool idle; /* (a) the tick CPU's guest halts */
 	bool net_owed; /* network work was put off */
 	bool saying; /* (a) figures are being logged; their asker drains the log */
-	u64 net_next_ns; /* background work may go on then */
+	s64 net_credit_ns; /* of background work: it may go on while there is some */
+	u64 net_at_ns; /* the credit's time */
 	u64 deploy_due_ns; /* when deploy_poll() wants to run again */
 	u64 longest_ns; /* of one phase of machine_poll() */
 	const char *longest_phase;
@@ -393,7 +405,12 @@ u64 machine_stay_ns(void)
  */
 static bool network_allowed(u64 now)
 {
-	return !m.emul || __atomic_load_n(&m.idle, __ATOMIC_RELAXED) || now >= m.net_next_ns ||
+	u64 earned = MIN((now - m.net_at_ns) / BACKGROUND_SHARE,
+			 BACKGROUND_CREDIT_NS + BACKGROUND_DEBT_NS);
+
+	m.net_credit_ns = MIN(m.net_credit_ns + (s64)earned, (s64)BACKGROUND_CREDIT_NS);
+	m.net_at_ns = now;
+	return !m.emul || __atomic_load_n(&m.idle, __ATOMIC_RELAXED) || m.net_credit_ns > 0 ||
 	       client_pending(m.source) == SOURCE_DEMAND;
 }
 
@@ -403,8 +420,8 @@ static bool network_poll(u64 now)
 	if (m.net_owed)
 		return false;
 	m.source->ops->poll(m.source);
-	m.net_next_ns = plat_time_ns();
-	m.net_next_ns += MIN((m.net_next_ns - now) * BACKGROUND_REST, BACKGROUND_REST_MAX_NS);
+	m.net_credit_ns -= (s64)(plat_time_ns() - now);
+	m.net_credit_ns = MAX(m.net_credit_ns, -(s64)BACKGROUND_DEBT_NS);
 	return client_busy(m.source);
 }
 
@@ -419,23 +436,43 @@ static bool fill_waits(void)
 	return !st.complete;
 }
 
-/* Is there a timer that only a tick can keep, or work that was put off? */
-static bool tick_needed(bool more)
+/* Why the tick is on: a timer that only a tick can keep, or work that was put off. */
+static enum tick_reason tick_reason(bool more)
 {
-	u64 now = plat_time_ns(), next = ~0ull, t;
+	u64 now = plat_time_ns(), horizon = now + TICK_HORIZON_NS, disk;
 
-	if (more || m.net_owed || (!m.saying && console_drain()))
-		return true;
-	if (m.nic_polled && m.source && (!m.emul || client_pending(m.source) >= 0))
-		return true;
-	if (m.source && (client_pending(m.source) >= 0 || !m.emul))
-		next = MIN(next, client_deadline_ns(m.source));
-	t = m.nvme ? nvme_drv_deadline_ns(m.nvme) : 0;
-	if (t)
-		next = MIN(next, t);
-	next = MIN(next, m.deploy_due_ns);
-	return next < now + TICK_HORIZON_NS ||
-	       (m.deploy_due_ns < now + TICK_FILL_HORIZON_NS && fill_waits());
+	if (more)
+		return TICK_MORE;
+	if (m.net_owed)
+		return TICK_NET_OWED;
+	if (!m.saying && console_drain())
+		return TICK_LOG;
+	if (m.source && (client_pending(m.source) >= 0 || !m.emul) &&
+	    (m.nic_polled || client_deadline_ns(m.source) < horizon))
+		return TICK_NETWORK;
+	disk = m.nvme ? nvme_drv_deadline_ns(m.nvme) : 0;
+	if (disk && disk < horizon)
+		return TICK_DISK;
+	if (m.deploy_due_ns < horizon)
+		return TICK_STORE;
+	if (m.deploy_due_ns < now + TICK_FILL_HORIZON_NS && fill_waits())
+		return TICK_FILL;
+	return TICK_OFF;
+}
+
+/** machine_visit_end() - see machine.h */
+void machine_visit_end(bool more)
+{
+	enum tick_reason why;
+
+	if (!m.started || m.start_err)
+		return;
+	why = tick_reason(more);
+	if (!m.tick && why)
+		m.tick_turns[why]++;
+	if (!m.tick != !why)
+		vcpu_tick_set(why != TICK_OFF);
+	m.tick = why;
 }
 
 /* A phase of the pump's round is over: is it the longest so far? */
@@ -470,7 +507,7 @@ static bool memory_poll(void)
 /** machine_poll() - see machine.h */
 bool machine_poll(void)
 {
-	bool more = false, tick;
+	bool more = false;
 	u64 at = plat_time_ns();
 
 	if (!m.started || m.start_err)
@@ -490,11 +527,6 @@ bool machine_poll(void)
 	if (m.emul)
 		more |= nvme_emul_poll(m.emul);
 	phase_done(at, "completions");
-	tick = tick_needed(more);
-	if (tick != m.tick) {
-		m.tick = tick;
-		vcpu_tick_set(tick);
-	}
 	return more;
 }
 
@@ -620,8 +652,13 @@ void machine_say(void)
 		m.longest_ns = 0;
 		pump_unlock();
 	}
+	SAY("tick_more=%llu tick_owed=%llu tick_log=%llu tick_network=%llu tick_disk=%llu "
+	    "tick_store=%llu tick_fill=%llu", LLU(m.tick_turns[TICK_MORE]),
+	    LLU(m.tick_turns[TICK_NET_OWED]), LLU(m.tick_turns[TICK_LOG]),
+	    LLU(m.tick_turns[TICK_NETWORK]), LLU(m.tick_turns[TICK_DISK]),
+	    LLU(m.tick_turns[TICK_STORE]), LLU(m.tick_turns[TICK_FILL]));
 	SAY("reserved_bytes=%llu used_bytes=%llu tick=%u", LLU(core_handoff->region_bytes),
-	    LLU(memory_used()), m.tick);
+	    LLU(memory_used()), m.tick != TICK_OFF);
 	log_info("counters: end");
 	m.saying = false;
 }

@@ -22,6 +22,8 @@ void machine_idle(bool idle);
 u64 machine_stay_ns(void);
 /* One round of everything; true: there is more to do at once. Pump only. */
 bool machine_poll(void);
+/* After the last round of a visit, @more or not: is a tick needed to come back? Pump only. */
+void machine_visit_end(bool more);
 /* Does one of our devices explain an NMI? Any CPU, no lock. */
 bool machine_explains_nmi(void);
 /* All figures to the log, between "counters: begin" and "counters: end". */

@@ -20,16 +20,20 @@ static u32 dirty; /* (a) */
 /*
  * Rounds until no mark is left. Work that makes more work, such as a fill at
  * full speed, ends when the visit has lasted long enough: the guest's CPU is
- * its own, and machine_poll() has seen to it that a tick brings us back.
+ * its own, and machine_visit_end() sees to it that a tick brings us back.
  */
 static void run_rounds(void)
 {
 	u64 until = plat_time_ns() + machine_stay_ns();
+	bool more = false;
 
 	/* Pairs with the exchange in pump_kick(). */
-	while (__atomic_exchange_n(&dirty, 0, __ATOMIC_ACQ_REL))
-		if (machine_poll() && plat_time_ns() < until)
+	while (__atomic_exchange_n(&dirty, 0, __ATOMIC_ACQ_REL)) {
+		more = machine_poll();
+		if (more && plat_time_ns() < until)
 			__atomic_store_n(&dirty, 1, __ATOMIC_RELEASE);
+	}
+	machine_visit_end(more);
 }
 
 /** pump_kick() - see pump.h. Context: any CPU in the host, not the pump itself. */
