@@ -47,6 +47,25 @@ struct handoff_ram {
 	u64 base, bytes; /* RAM in the guest's memory map, the VMM's region left out */
 };
 
+/*
+ * The display as the firmware left it, for a panic alone. The glyphs are the
+ * firmware's own: row by row from the top, the leftmost pixel in bit 7.
+ */
+#define HANDOFF_GLYPH_FIRST 0x20
+#define HANDOFF_GLYPH_LAST 0x7e
+#define HANDOFF_GLYPH_ROWS 20
+
+struct handoff_screen {
+	u64 base; /* of the frame buffer, 32 bits a pixel; 0: there is none */
+	u64 bar_base; /* of the BAR that holds it, at bar_reg of function bdf */
+	u16 bdf;
+	u16 bar_reg;
+	u32 width, height; /* pixels */
+	u32 stride; /* pixels from one line to the next */
+	u32 glyph_width, glyph_height; /* pixels; at most 8 and HANDOFF_GLYPH_ROWS */
+	u8 glyph[HANDOFF_GLYPH_LAST - HANDOFF_GLYPH_FIRST + 1][HANDOFF_GLYPH_ROWS];
+};
+
 #define HANDOFF_FLAG_NULL BIT(0) /* take no device: the VMM and nothing else */
 #define HANDOFF_FLAG_TEST BIT(1) /* mode test: HC_TEST exists */
 
@@ -82,6 +101,7 @@ struct handoff {
 	u8 keys[HANDOFF_KEYS_MAX][64]; /* site public keys, P-256 X || Y */
 	char options[4096]; /* "key value\n" lines: file first, then load options */
 	char version_text[64]; /* build id, for log and report */
+	struct handoff_screen screen;
 };
 
 /*
@@ -205,6 +225,7 @@ enum handoff_test_op {
 	HT_HOOK_ABSENT, /* as if nothing were there; no log */
 	HT_UNHOOK, /* @base */
 	HT_PORTS, /* HANDOFF_TEST_PORTS ports from @base: logged bytes; once */
+	HT_PANIC, /* the VMM's end */
 };
 
 #define HANDOFF_TEST_PORTS 16

@@ -55,6 +55,9 @@ int machine_check(struct loader *l);
 void machine_describe(struct handoff *h);
 u64 machine_free_ram(void);
 
+/* screen.c */
+void screen_describe(struct handoff_screen *s);
+
 /* devices.c */
 int devices_find(struct loader *l);
 int devices_take(struct loader *l);

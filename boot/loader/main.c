@@ -90,6 +90,7 @@ static int fill_handoff(struct loader *l)
 	h->options_bytes = n > 0 ? (u32)n : 0;
 	fmt_snprintf(h->version_text, sizeof(h->version_text), "%s", FRESHET_VERSION);
 	machine_describe(h);
+	screen_describe(&h->screen);
 	return 0;
 }
 

@@ -195,6 +195,8 @@ s64 testdev_call(u64 gpa)
 		return hook_remove(t.base);
 	case HT_PORTS:
 		return ports_add(&t);
+	case HT_PANIC:
+		plat_panic("the test guest asked for it");
 	}
 	return -EINVAL;
 }

@@ -3,8 +3,9 @@
  *
  * The first CPU to panic wins; it stops the others by NMI, which their host
  * handler or their next exit turns into a halt. Then it writes reason,
- * registers and a backtrace by frame pointers to the log. Nothing is written
- * to a disk: no device is touched but the log's serial port.
+ * registers and a backtrace by frame pointers to the log, and shows them on the
+ * display (screen.c). Nothing is written to a disk: no other device is touched
+ * but the log's serial port.
  *
  * A backtrace names functions when the build has put a symbol table into
  * .vmmsyms (see tools/symbols.sh); otherwise addresses are for
@@ -23,6 +24,7 @@
 #include "vmm/cpu/env.h"
 #include "vmm/cpu/lapic.h"
 #include "vmm/plat/console.h"
+#include "vmm/plat/screen.h"
 
 #define BACKTRACE_MAX 24
 
@@ -48,6 +50,7 @@ static const union {
 	u8 room[SYMBOLS_BYTES];
 } symbols __attribute__((section(".vmmsyms"), used)) = { .room = { 0 } };
 
+static u64 log_from; /* where our words begin in the log */
 static u32 panicking; /* (a) 1 + index of the CPU that owns the panic */
 
 static __attribute__((noreturn)) void halt_forever(void)
@@ -130,6 +133,35 @@ static void registers(const struct trap_frame *f)
 			(unsigned long long)f->gpr[i + 3]);
 }
 
+/* Those that a call keeps; what the others held is gone by now. */
+static void registers_kept(void)
+{
+	u64 r[7];
+
+	asm volatile("mov %%rbx, 0(%0); mov %%rbp, 8(%0); mov %%rsp, 16(%0); mov %%r12, 24(%0);"
+		     "mov %%r13, 32(%0); mov %%r14, 40(%0); mov %%r15, 48(%0)"
+		     :: "D"(r) : "memory");
+	log_err("panic: rbx=%016llx rbp=%016llx rsp=%016llx cr3=%016llx", (unsigned long long)r[0],
+		(unsigned long long)r[1], (unsigned long long)r[2],
+		(unsigned long long)READ_CR(3));
+	log_err("panic: r12=%016llx r13=%016llx r14=%016llx r15=%016llx", (unsigned long long)r[3],
+		(unsigned long long)r[4], (unsigned long long)r[5], (unsigned long long)r[6]);
+}
+
+/* What the guest of this CPU was at, if it has one. */
+static void guest_state(void)
+{
+	struct vcpu *v;
+
+	if (!cpu_table[0] || !cpu_env || !vcpu_ops)
+		return;
+	v = &cpu_this()->vcpu;
+	if (!__atomic_load_n(&v->launched, __ATOMIC_ACQUIRE))
+		return;
+	log_err("panic: cpu %u, its guest:", v->index);
+	vcpu_ops->dump(v);
+}
+
 /* Become the one that panics, or stop. */
 static void claim(void)
 {
@@ -140,15 +172,19 @@ static void claim(void)
 					 __ATOMIC_ACQUIRE))
 		halt_forever();
 	console_break_lock();
+	log_from = ~0ull;
+	console_read(&log_from, NULL, 0);
 	if (cpu_count > 1)
 		lapic_nmi_others();
 }
 
 static __attribute__((noreturn)) void finish(void)
 {
+	guest_state();
 	if (cpu_table[0] && cpu_env)
 		counters_log();
 	log_err("panic: stopped; nothing more is written to any disk");
+	screen_panic(log_from);
 	halt_forever();
 }
 
@@ -173,6 +209,7 @@ void plat_panic(const char *fmt, ...)
 	fmt_vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_err("panic: %s", text);
+	registers_kept();
 	backtrace((u64)(uintptr_t)__builtin_return_address(0),
 		  *(const u64 *)__builtin_frame_address(0));
 	finish();
