@@ -146,6 +146,30 @@ static bool is_string(int op)
 				 c->mnemonic, c->op_str, #cond);               \
 	} while (0)
 
+/* The address that capstone's operand means, and its default segment, against ours. */
+static void compare_address(const u8 *b, int mode, const struct decode_insn *i, const cs_insn *c,
+			    const x86_op_mem *m)
+{
+	struct decode_cpu cpu = { .rip = rnd() };
+	struct reg_name base = { 0 }, index = { 0 };
+	u64 want = (u64)m->disp;
+	enum decode_seg seg;
+
+	for (int k = 0; k < 16; k++)
+		cpu.gpr[k] = rnd();
+	if (i->op == DECODE_MOVS || i->op == DECODE_STOS || i->op == DECODE_LODS)
+		return;
+	if (m->base == X86_REG_RIP || m->base == X86_REG_EIP)
+		want += cpu.rip + i->length;
+	else if (m->base != X86_REG_INVALID && reg_by_name(m->base, &base))
+		want += cpu.gpr[base.num];
+	if (m->index != X86_REG_INVALID && reg_by_name(m->index, &index))
+		want += cpu.gpr[index.num] * (u64)m->scale;
+	/* Bit offsets in registers have a test of their own against the processor. */
+	if (i->op < DECODE_BT || i->op > DECODE_BTC || i->other != DECODE_REG)
+		WANT(decode_offset(i, &cpu, &seg) == (want & ~0ull >> (64 - 8 * i->addr_bytes)));
+}
+
 static void compare_operands(const u8 *b, int mode, const struct decode_insn *i, const cs_insn *c)
 {
 	const cs_x86 *x = &c->detail->x86;
@@ -156,6 +180,7 @@ static void compare_operands(const u8 *b, int mode, const struct decode_insn *i,
 	WANT(mem);
 	WANT(i->mem_bytes == mem->size);
 	WANT(i->addr_bytes == x->addr_size);
+	compare_address(b, mode, i, c, &mem->mem);
 	for (int k = 0; k < x->op_count; k++) {
 		const cs_x86_op *o = &x->operands[k];
 		struct reg_name r = { 0 };
@@ -593,6 +618,7 @@ static void both_ways(const u8 *b, size_t n, struct native *in, u32 at, bool wri
 {
 	struct decode_insn i;
 	struct decode_cpu cpu = { .rip = 0x1000, .gpa = (uintptr_t)mem_a + at, .write = write };
+	enum decode_seg seg;
 	u64 care;
 
 	memcpy(code_page, b, n);
@@ -605,6 +631,9 @@ static void both_ways(const u8 *b, size_t n, struct native *in, u32 at, bool wri
 
 	if (decode_insn(&i, b, n, DECODE_64))
 		fail_msg("refused: %s", hex(b, n));
+	if (decode_offset(&i, &cpu, &seg) != cpu.gpa && i.ea_base != DECODE_RIP)
+		fail_msg("%s: address %lx, not %lx", hex(b, n), decode_offset(&i, &cpu, &seg),
+			 cpu.gpa);
 	assert_int_equal(i.length, n);
 	assert_int_equal(decode_execute(&i, &cpu, &fake_ops), 0);
 

@@ -3,10 +3,11 @@
  *
  * Reading goes in the order of the bytes: prefixes, opcode (which settles the
  * operation and the shape of the rest), ModRM, SIB, displacement, immediate.
- * The effective address is skipped over, not computed: the nested fault has
- * reported where it led. BT and its kin with a register bit offset may address
- * beyond their operand; there, too, the reported address is the element the
- * processor chose, so only the offset within it is left to apply.
+ * Where the effective address led has been reported by the nested fault; it is
+ * computed only to see whether the operand begins there, or on the page before.
+ * BT and its kin with a register bit offset may address beyond their operand;
+ * there, too, the reported address is the element the processor chose, so only
+ * the offset within it is left to apply.
  *
  * Whatever the processor would refuse with #UD is refused here as well: the
  * bytes are the guest's and may change between its fault and our fetch.
@@ -20,12 +21,19 @@
 
 #define REX_W 0x08
 #define REX_R 0x04
+#define REX_X 0x02
+#define REX_B 0x01
 #define MODRM_MOD 0xc0u
 #define MODRM_REG 0x38u
 #define MODRM_RM 0x07u
+#define SIB_SCALE 0xc0u
+#define SIB_INDEX 0x38u
 #define SIB_BASE 0x07u
 
 #define REG_RCX 1
+#define REG_RBX 3
+#define REG_RSP 4
+#define REG_RBP 5
 #define REG_RSI 6
 #define REG_RDI 7
 
@@ -264,25 +272,60 @@ static int group_op(struct decode_insn *i, struct shape *s, u8 op, u32 reg)
 	return -EOPNOTSUPP;
 }
 
-/* Step over SIB and displacement. [APM 3 §1.4, tables A-33 .. A-36] */
-static void skip_address(struct reader *r, const struct decode_insn *i, u8 modrm)
+static u64 next_disp(struct reader *r, u32 bytes)
+{
+	return sign_extend(next_le(r, bytes), bytes, 8);
+}
+
+/* Base and index of 16-bit addressing, by ModRM.rm; 6 is BP but with mod 0. */
+static void read_address_16(struct reader *r, struct decode_insn *i, u32 mod, u32 rm)
+{
+	static const u8 base[8] = { REG_RBX, REG_RBX, REG_RBP, REG_RBP, REG_RSI, REG_RDI, REG_RBP,
+				    REG_RBX };
+
+	i->ea_base = base[rm];
+	if (rm < 4)
+		i->ea_index = rm & 1 ? REG_RDI : REG_RSI;
+	if (mod == 1) {
+		i->ea_disp = next_disp(r, 1);
+	} else if (mod == 2) {
+		i->ea_disp = next_disp(r, 2);
+	} else if (rm == 6) {
+		i->ea_base = DECODE_NO_REG;
+		i->ea_disp = next_disp(r, 2);
+	}
+}
+
+/* SIB and displacement. [APM 3 §1.4, tables A-33 .. A-36] */
+static void read_address(struct reader *r, struct decode_insn *i, u8 modrm)
 {
 	u32 mod = FIELD_GET(MODRM_MOD, modrm);
 	u32 rm = FIELD_GET(MODRM_RM, modrm);
+	bool sib = rm == 4;
 
 	if (i->addr_bytes == 2) {
-		if (mod == 1)
-			next(r);
-		else if (mod == 2 || rm == 6)
-			next_le(r, 2);
+		read_address_16(r, i, mod, rm);
 		return;
 	}
-	if (rm == 4)
-		rm = FIELD_GET(SIB_BASE, next(r));
-	if (mod == 1)
-		next(r);
-	else if (mod == 2 || rm == 5)
-		next_le(r, 4);
+	if (sib) {
+		u8 b = next(r);
+		u32 index = FIELD_GET(SIB_INDEX, b) | (r->rex & REX_X ? 8 : 0);
+
+		rm = FIELD_GET(SIB_BASE, b);
+		if (index != 4) {
+			i->ea_index = (u8)index;
+			i->ea_shift = (u8)FIELD_GET(SIB_SCALE, b);
+		}
+	}
+	i->ea_base = (u8)(rm | (r->rex & REX_B ? 8 : 0));
+	if (mod == 1) {
+		i->ea_disp = next_disp(r, 1);
+	} else if (mod == 2) {
+		i->ea_disp = next_disp(r, 4);
+	} else if (rm == 5) {
+		i->ea_base = i->mode == DECODE_64 && !sib ? DECODE_RIP : DECODE_NO_REG;
+		i->ea_disp = next_disp(r, 4);
+	}
 }
 
 static void set_directions(struct decode_insn *i)
@@ -333,9 +376,9 @@ static int read_tail(struct reader *r, struct decode_insn *i, struct shape *s, u
 				i->reg_high = true;
 			}
 		}
-		skip_address(r, i, modrm);
+		read_address(r, i, modrm);
 	} else if (s->moffs) {
-		next_le(r, i->addr_bytes);
+		i->ea_disp = next_le(r, i->addr_bytes);
 	}
 	if (s->imm != IMM_NONE) {
 		u32 bytes = s->imm == IMM_8 ? 1 : MIN(i->mem_bytes, 4);
@@ -353,7 +396,8 @@ int decode_insn(struct decode_insn *i, const u8 *bytes, size_t n, enum decode_mo
 	u8 op;
 	int err;
 
-	*i = (struct decode_insn){ .mode = (u8)mode };
+	*i = (struct decode_insn){ .mode = (u8)mode, .ea_base = DECODE_NO_REG,
+				   .ea_index = DECODE_NO_REG };
 	op = read_prefixes(&r, i);
 	two = op == 0x0f;
 	if (two)
@@ -371,7 +415,8 @@ int decode_insn(struct decode_insn *i, const u8 *bytes, size_t n, enum decode_mo
 	if (err)
 		return err;
 	set_directions(i);
-	i->seg = r.seg_override ? r.seg_override - 1 : DECODE_DS;
+	i->seg = r.seg_override ? r.seg_override - 1 :
+		 i->ea_base == REG_RSP || i->ea_base == REG_RBP ? DECODE_SS : DECODE_DS;
 	i->lock = r.lock;
 	if (i->lock && (!i->mem_read || !i->mem_write || i->op == DECODE_MOVS))
 		return -EOPNOTSUPP;
@@ -493,6 +538,37 @@ static u64 alu(enum decode_op op, u64 a, u64 b, u32 bytes, u64 *flags)
 	return r;
 }
 
+/* The operand of a string instruction that faulted is its destination. */
+static bool dst_faulted(const struct decode_insn *i, const struct decode_cpu *cpu)
+{
+	return i->op == DECODE_STOS || (i->op == DECODE_MOVS && cpu->write);
+}
+
+u64 decode_offset(const struct decode_insn *i, const struct decode_cpu *cpu, enum decode_seg *seg)
+{
+	u64 at = i->ea_disp;
+
+	*seg = i->seg;
+	if (i->op == DECODE_MOVS || i->op == DECODE_STOS || i->op == DECODE_LODS) {
+		if (!dst_faulted(i, cpu))
+			return reg_get(cpu, REG_RSI, false, i->addr_bytes);
+		*seg = DECODE_ES;
+		return reg_get(cpu, REG_RDI, false, i->addr_bytes);
+	}
+	if (i->ea_base == DECODE_RIP)
+		at += cpu->rip + i->length;
+	else if (i->ea_base != DECODE_NO_REG)
+		at += cpu->gpr[i->ea_base];
+	if (i->ea_index != DECODE_NO_REG)
+		at += cpu->gpr[i->ea_index] << i->ea_shift;
+	if (i->op >= DECODE_BT && i->op <= DECODE_BTC && i->other == DECODE_REG) {
+		u64 bit = sign_extend(reg_get(cpu, i->reg, false, i->reg_bytes), i->reg_bytes, 8);
+
+		at += (u64)((s64)bit >> 3) & ~(u64)(i->mem_bytes - 1u);
+	}
+	return at & size_mask(i->addr_bytes);
+}
+
 static void finish(const struct decode_insn *i, struct decode_cpu *cpu)
 {
 	u64 mask = i->mode == DECODE_64 ? ~0ull : i->mode == DECODE_32 ? 0xffffffff : 0xffff;
@@ -508,19 +584,19 @@ static int string_step(const struct decode_insn *i, struct decode_cpu *cpu,
 	u64 src = reg_get(cpu, REG_RSI, false, i->addr_bytes);
 	u64 dst = reg_get(cpu, REG_RDI, false, i->addr_bytes);
 	u64 step = cpu->rflags & RFLAGS_DF ? 0 - (u64)i->mem_bytes : i->mem_bytes;
-	bool dst_faulted = i->op == DECODE_STOS || (i->op == DECODE_MOVS && cpu->write);
+	bool to_fault = dst_faulted(i, cpu);
 	u64 v = reg_get(cpu, 0, false, i->mem_bytes);
 	int err = 0;
 
 	if (i->mem_read) {
-		err = dst_faulted ? ops->mem_read(cpu->ctx, i->seg, src, i->mem_bytes, &v) :
+		err = to_fault ? ops->mem_read(cpu->ctx, i->seg, src, i->mem_bytes, &v) :
 				    ops->mmio_read(cpu->ctx, gpa, i->mem_bytes, &v);
 		if (err)
 			return err;
 		v &= size_mask(i->mem_bytes);
 	}
 	if (i->mem_write) {
-		err = dst_faulted ? ops->mmio_write(cpu->ctx, gpa, i->mem_bytes, v) :
+		err = to_fault ? ops->mmio_write(cpu->ctx, gpa, i->mem_bytes, v) :
 				    ops->mem_write(cpu->ctx, DECODE_ES, dst, i->mem_bytes, v);
 		if (err)
 			return err;

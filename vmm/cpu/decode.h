@@ -92,9 +92,16 @@ struct decode_insn {
 	bool mem_dest; /* memory is the destination (or, for CMP TEST BT, first) */
 	bool lock;
 	bool rep; /* string instructions only */
-	u8 seg; /* enum decode_seg of the source of MOVS, LODS */
+	u8 seg; /* enum decode_seg of the operand, of the source of MOVS */
 	u64 imm; /* DECODE_IMM: sign-extended to reg_bytes, upper bytes zero */
+	/* The operand's address, but for string instructions */
+	u8 ea_base, ea_index; /* as reg; DECODE_NO_REG, DECODE_RIP */
+	u8 ea_shift; /* of the index */
+	u64 ea_disp; /* sign-extended */
 };
+
+#define DECODE_NO_REG 0xff
+#define DECODE_RIP 0xfe
 
 /*
  * The guest as far as an instruction can see it: the caller fills it in from
@@ -135,6 +142,15 @@ struct decode_ops {
  * from the next page); -EOPNOTSUPP for everything not listed above.
  */
 int decode_insn(struct decode_insn *i, const u8 *bytes, size_t n, enum decode_mode mode);
+
+/*
+ * decode_offset() - where in its segment the operand that faulted begins
+ * @seg: out, that segment
+ *
+ * When the reported address is another one modulo the page size, the operand
+ * begins on the page before, and the caller must not execute the instruction.
+ */
+u64 decode_offset(const struct decode_insn *i, const struct decode_cpu *cpu, enum decode_seg *seg);
 
 /*
  * decode_execute() - do what @i says

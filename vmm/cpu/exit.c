@@ -298,6 +298,16 @@ static void undecodable(struct vcpu *v, u64 gpa, const u8 *b, u32 n)
 	vcpu_ops->inject_exception(v, VEC_UD, false, 0);
 }
 
+/* An operand that begins on the page before faults at the start of the second one. */
+static bool begins_at(struct vcpu *v, const struct decode_insn *insn, const struct decode_cpu *d)
+{
+	enum decode_seg seg;
+	u64 off = decode_offset(insn, d, &seg);
+	u64 linear = guest_segment_base(v, (enum vcpu_seg)seg) + off;
+
+	return !((linear ^ d->gpa) & (PAGE_BYTES - 1));
+}
+
 /**
  * vcpu_handle_nested_fault() - an access that the nested map does not allow
  * @gpa:   to the byte
@@ -331,7 +341,7 @@ enum vcpu_verdict vcpu_handle_nested_fault(struct vcpu *v, u64 gpa, bool write, 
 	memcpy(d.gpr, v->gpr, sizeof(d.gpr));
 	d.rip = v->rip;
 	d.rflags = v->rflags;
-	err = decode_execute(&insn, &d, &fault_ops);
+	err = begins_at(v, &insn, &d) ? decode_execute(&insn, &d, &fault_ops) : -EOPNOTSUPP;
 	if (err == -EOPNOTSUPP) {
 		undecodable(v, gpa, bytes, n);
 		return VCPU_AGAIN;
