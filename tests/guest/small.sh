@@ -8,7 +8,8 @@
 # made. Their SHA-256 list is in the initramfs. Nobody can type in Bochs, so that
 # everything happens by itself: mount read-write, check every file, write a file,
 # sync, read it back, ask the VMM for its figures on its serial port, power off.
-# Each step says "small: ..." on ttyS0.
+# Each step says "small: ..." on ttyS0. The kernel's tests of its own ciphers are
+# left out: an eighth of the boot there.
 #
 # Leaves small.raw; nothing is mounted and nothing needs root.
 set -euo pipefail
@@ -16,7 +17,7 @@ set -euo pipefail
 images=${1:?usage: small.sh IMAGES_DIR}
 images=$(cd "$images" && pwd)
 out=$images/small.raw
-id=$(cat "$0" "$images/debian.info" | sha256sum | cut -c1-16)
+id=$(cat "$0" "$(dirname "$0")/sumcheck.c" "$images/debian.info" | sha256sum | cut -c1-16)
 [ -e "$out" ] && [ "$(cat "$out.id" 2>/dev/null)" = "$id" ] && exit 0
 
 work=$(mktemp -d "$images/.small.XXXXXX")
@@ -46,7 +47,7 @@ cp /bin/busybox "$rd/bin/busybox"
 tar -C "$rd" -xf "$images/modules.tar"
 {
 	grep -vE '/(e1000e|virtio)' "$images/modules.list"
-	for m in crc32c-intel crc32c_generic ext4; do
+	for m in crc32c-intel crc32c_generic ext4 sha256-ssse3 algif_hash; do
 		from_debian "cat /lib/modules/$kver/modules.dep" | grep -E "/$m\.ko:" > "$work/dep"
 		sed 's/.*: *//' "$work/dep" | tr ' ' '\n' | tac
 		sed 's/:.*//' "$work/dep"
@@ -58,6 +59,7 @@ while read -r m; do
 done < "$work/modules"
 sed "s|^|/lib/modules/$kver/|" "$work/modules" > "$rd/modules"
 cp "$work/list" "$rd/list"
+gcc -O2 -Wall -Wextra -static -s -o "$rd/bin/sumcheck" "$(dirname "$0")/sumcheck.c"
 cat > "$rd/init" <<'EOS'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -76,8 +78,8 @@ until [ -b /dev/nvme0n1p2 ] || [ $n -ge 300 ]; do usleep 100000; n=$((n + 1)); d
 mount -t ext4 -o rw,noatime /dev/nvme0n1p2 /disk || stop "mount"
 echo "small: mounted at $(up)"
 cd /disk
-sha256sum -c -s /list || { sha256sum -c /list 2>&1 | grep -v ': OK$' | head; stop "files differ"; }
-echo "small: $(wc -l < /list) files match at $(up)"
+sumcheck /list > /sums || { head /sums; stop "files differ"; }
+echo "small: $(tail -n1 /sums) at $(up)"
 dd if=/dev/urandom of=/disk/written bs=64k count=32 2>/dev/null && sync || stop "write"
 want=$(sha256sum < /disk/written)
 cd /
@@ -96,7 +98,7 @@ chmod +x "$rd/init"
 cat > "$work/grub.cfg" <<'EOS'
 search --no-floppy --label --set=root SMALLESP
 echo "small: grub"
-linux /vmlinuz console=ttyS0,115200 quiet panic=-1
+linux /vmlinuz console=ttyS0,115200 quiet panic=-1 cryptomgr.notests
 initrd /initrd.gz
 boot
 EOS

@@ -189,6 +189,8 @@ static __attribute__((noreturn)) void power_off(void)
 {
 	static const char bochs[] = "Shutdown";
 
+	for (u32 i = 0; i < 1000000 && !(inb(COM1 + 5) & 0x40); i++)
+		; /* until the last character is out */
 	__asm__ volatile("outw %0, %w1" : : "a"((u16)0x2000), "Nd"((u16)0x604));
 	for (const char *c = bochs; *c; c++)
 		outb(0x8900, (u8)*c);

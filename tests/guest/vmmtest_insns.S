@@ -86,7 +86,6 @@ T 64, DST, 4, 0, 1, ALL, "mov a32", movl %ecx, (%edi)
 T 64, DST, 4, 0, 1, ALL, "mov cs:", .byte 0x2e, 0x89, 0x0f
 T 64, DST, 4, 0, 1, ALL, "mov ds:", .byte 0x3e, 0x89, 0x0f
 T 64, DST, 4, 0, 1, ALL, "mov fs:", movl %ecx, %fs:(%rdi)
-T 64, DST, 4, 0, 1, ALL, "mov two segment prefixes", .byte 0x64, 0x3e, 0x89, 0x0f
 T 64, DST, 2, 0, 1, ALL, "mov 66 66", .byte 0x66, 0x66, 0x89, 0x0f
 T 64, DST, 8, 0, 1, ALL, "mov 66 rex.w", .byte 0x66, 0x48, 0x89, 0x0f
 T 64, DST, 4, 0, 1, ALL, "mov f2 f3", .byte 0xf2, 0xf3, 0x89, 0x0f
