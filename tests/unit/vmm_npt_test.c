@@ -234,6 +234,99 @@ static void test_random_hooks_over_46_bits(void **state)
 	hook_random_pages(NPT_EPT, false, 1ull << 40);
 }
 
+static u64 next_random(u64 *seed)
+{
+	*seed = *seed * 6364136223846793005ull + 1442695040888963407ull;
+	return *seed >> 16;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static bool is_among(const u64 *sorted, u32 n, u64 page)
+{
+	return bsearch(&page, sorted, n, sizeof(page), compare_u64);
+}
+
+/* Every hooked page, and what is beside it at all distances that share a table. */
+static void compare_with_model(const struct npt *npt, const u64 *sorted, u32 n, u64 pages)
+{
+	static const u64 beside[] = { 0, 1, 2, 511, 512, 513, 512 * 512, 512ull * 512 * 512 };
+
+	for (u32 i = 0; i < n; i++)
+		for (u32 k = 0; k < ARRAY_SIZE(beside) * 2; k++) {
+			u64 d = beside[k / 2], page = (k & 1 ? sorted[i] - d : sorted[i] + d) % pages;
+
+			assert_int_equal(npt_lookup(npt, page * PAGE_BYTES, NULL),
+					 is_among(sorted, n, page) ? NPT_NONE : NPT_RW);
+		}
+}
+
+/*
+ * 10,000 pages hooked at the same time, a tenth of them close to another one,
+ * then unhooked in another order: the model is their sorted list.
+ */
+static void hook_all_at_once(enum npt_format format)
+{
+	enum { HOOKED = 10000, STEP = 1000 };
+	const u64 limit = 1ull << 46, pages = limit / PAGE_BYTES;
+	const struct npt_shape shape = { .format = format, .limit = limit, .gib = true };
+	static u64 hooked[HOOKED], sorted[HOOKED];
+	u64 seed = 20261123;
+	struct fixture f;
+	u32 n, left, before;
+
+	f.pages = npt_pool_pages(&shape, HOOKED);
+	f.pool = aligned_alloc(PAGE_BYTES, (size_t)f.pages * PAGE_BYTES);
+	assert_non_null(f.pool);
+	assert_int_equal(npt_init(&f.npt, &shape, f.pool, f.pages), 0);
+	before = f.npt.pool_used - f.npt.free_count;
+	for (n = 0; n < HOOKED; n++) {
+		u64 page = next_random(&seed) % pages;
+
+		if (n && next_random(&seed) % 10 == 0)
+			page = hooked[next_random(&seed) % n] + next_random(&seed) % 600;
+		hooked[n] = page % pages;
+		if (npt_lookup(&f.npt, hooked[n] * PAGE_BYTES, NULL) == NPT_NONE) {
+			n--;
+			continue;
+		}
+		assert_int_equal(npt_set(&f.npt, hooked[n] * PAGE_BYTES, PAGE_BYTES, NPT_NONE), 0);
+		npt_reclaim(&f.npt);
+		if ((n + 1) % STEP)
+			continue;
+		memcpy(sorted, hooked, (n + 1) * sizeof(*sorted));
+		qsort(sorted, n + 1, sizeof(*sorted), compare_u64);
+		compare_with_model(&f.npt, sorted, n + 1, pages);
+	}
+	for (left = HOOKED; left; left--) {
+		u32 k = (u32)(next_random(&seed) % left);
+
+		assert_int_equal(npt_set(&f.npt, hooked[k] * PAGE_BYTES, PAGE_BYTES, NPT_RW), 0);
+		npt_reclaim(&f.npt);
+		hooked[k] = hooked[left - 1];
+		if ((left - 1) % STEP)
+			continue;
+		memcpy(sorted, hooked, (left - 1) * sizeof(*sorted));
+		qsort(sorted, left - 1, sizeof(*sorted), compare_u64);
+		compare_with_model(&f.npt, sorted, left - 1, pages);
+	}
+	assert_int_equal(f.npt.pool_used - f.npt.free_count, before);
+	expect(&f, limit / 2, NPT_RW, GIB);
+	free(f.pool);
+}
+
+static void test_ten_thousand_at_once_over_46_bits(void **state)
+{
+	(void)state;
+	hook_all_at_once(NPT_AMD);
+	hook_all_at_once(NPT_EPT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +339,7 @@ int main(void)
 		cmocka_unit_test(test_pool_exhaustion_is_an_error),
 		cmocka_unit_test(test_random_against_model),
 		cmocka_unit_test(test_random_hooks_over_46_bits),
+		cmocka_unit_test(test_ten_thousand_at_once_over_46_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
