@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Run every test there is, show progress, and close with 'N passed, N failed'.
 
-    tests/run.py [--only lint,unit,fuzz,server,e2e] [--fuzz-seconds N]
+    tests/run.py [--only lint,unit,sim,fuzz,server,e2e] [--fuzz-seconds N]
 
 A group that cannot run counts as failed: nothing is skipped in silence.
 """
@@ -85,6 +85,19 @@ def fuzz(t, args):
             t.add("fuzz/%s (%s runs)" % (name, runs), ok, out)
 
 
+def sim(t, _args):
+    """Simulated boots from fixed seeds, then planted bugs that the simulator must find."""
+    exe = os.path.join(BUILD, "sim")
+    for name, cmd in (("24000 boots", [exe, "--seed", "1", "--boots", "24000"]),
+                      ("sanitized, 2000 boots", [exe + "-asan", "--seed", "5001", "--boots", "2000"])):
+        rc, out = command(cmd, 900)
+        t.add("sim/%s" % name, rc == 0, out)
+        print(out.strip(), flush=True)
+    rc, out = command(["make", "--no-print-directory", "sim-mutations", "BUILD=" + BUILD], 1200)
+    found = len(re.findall(r"^PASS sim/", out, re.M))
+    t.add("sim/planted bugs (%d found)" % found, rc == 0 and found >= 15, out, found)
+
+
 def pytest_run(name, files, limit):
     """One pytest over @files; its logs under a folder of its own. Returns (name, passed, failed, output, seconds)."""
     cmd = [PYTHON, "-m", "pytest", "-q", "--durations=10", "-p", "no:cacheprovider", "--color=no", "-rA", *files]
@@ -126,6 +139,7 @@ E2E = (
 GROUPS = {
     "lint": lint,
     "unit": unit,
+    "sim": sim,
     "fuzz": fuzz,
     "server": lambda t, a: pytest_group(t, [("server", ["tests/server"])], 1200),
     "e2e": lambda t, a: pytest_group(t, E2E, 4200),

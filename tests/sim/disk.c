@@ -148,6 +148,8 @@ static int do_write(struct sim_disk *d, struct blk_req *r)
 	u8 sector[4096];
 	int err = 0;
 
+	if (d->fail_after && !--d->fail_after)
+		d->write_fails = 1;
 	d->writes++;
 	d->write_bytes += (u64)r->sectors * ss;
 	if (d->write_fails && sim_one_in(&d->rng, d->write_fails)) {
@@ -238,10 +240,12 @@ static void dev_poll(struct blk_dev *b)
 				first = r;
 		if (!first)
 			break;
-		if (first->op == BLK_WRITE && d->die_after && !--d->die_after) {
+		if (first->op == BLK_WRITE && d->die_after && !--d->die_after)
 			d->dead = true; /* with this write in flight */
+		if (first->op == BLK_WRITE && first->fua && d->die_fua && !--d->die_fua)
+			d->dead = true;
+		if (d->dead)
 			return;
-		}
 		list_del(&first->link);
 		d->inflight--;
 		err = execute(d, first);
@@ -287,7 +291,7 @@ static void drop_queue(struct sim_disk *d)
 	list_init(&d->queue);
 	d->inflight = 0;
 	d->dead = false;
-	d->die_after = 0;
+	d->die_after = d->die_fua = 0;
 }
 
 /* Sectors of writes in flight may have got somewhere. */
@@ -298,10 +302,20 @@ static void tear(struct sim_disk *d, bool through)
 	u8 sector[4096];
 
 	list_for_each(r, &d->queue, link) {
+		u32 unit = sim_below(&d->rng, 2) ? 1 : MAX(4096 / ss, 1u), n = r->sectors;
+		bool here = false;
+
 		if (r->op != BLK_WRITE || sim_one_in(&d->rng, 4))
 			continue;
-		for (u32 i = 0; i < r->sectors; i++) {
-			if (sim_rng(&d->rng) & 1)
+		if (sim_one_in(&d->rng, 3)) { /* from its beginning */
+			n = sim_below(&d->rng, n + 1);
+			unit = n + 1;
+			here = true;
+		}
+		for (u32 i = 0; i < n; i++) {
+			if (i % unit == 0 && unit <= n)
+				here = sim_rng(&d->rng) & 1;
+			if (!here)
 				continue;
 			seg_copy(r, (u64)i * ss, sector, ss, false);
 			put(d, (u32)r->lba + i, sector, through);
@@ -328,7 +342,7 @@ void sim_disk_cut(struct sim_disk *d)
 
 void sim_disk_reset(struct sim_disk *d)
 {
-	tear(d, false);
+	tear(d, !d->blk.write_cache);
 	drop_queue(d);
 }
 

@@ -31,6 +31,7 @@ static struct blk_dev *dev;
 static u64 rng, think_until;
 static u32 left, depth, flying, ids;
 static bool durable;
+static u32 scatter;
 u64 sim_ops, sim_errors;
 
 void sim_guest_gone(void)
@@ -54,9 +55,10 @@ void sim_guest_init(struct blk_dev *b, u64 seed, u32 n, u32 qd, bool keeps)
 	think_until = sim_now;
 }
 
-void sim_guest_more(u32 n)
+void sim_guest_more(u32 n, u32 scattered)
 {
 	left = n;
+	scatter = scattered;
 	think_until = sim_now;
 }
 
@@ -68,6 +70,14 @@ u32 sim_guest_left(void)
 u32 sim_guest_inflight(void)
 {
 	return flying;
+}
+
+void sim_guest_say(void)
+{
+	for (u32 i = 0; i < SLOTS; i++)
+		if (ops[i].busy)
+			sim_say("under way: op=%u first=%llu n=%u fua=%u", ops[i].r.op,
+				(unsigned long long)ops[i].first, ops[i].n, ops[i].r.fua);
 }
 
 bool sim_guest_idle(void)
@@ -225,6 +235,17 @@ static void one(void)
 		kind = BLK_FLUSH;
 	if (kind == BLK_WRITE || kind == BLK_WRITE_ZEROES)
 		fua = sim_has(SIM_FUA) && sim_one_in(&rng, 6);
+	if (scatter == 2)
+		what = left ? 0 : 99;
+	if (scatter && what < 97) {
+		/* a mapping each, and many of them to one flush */
+		kind = BLK_WRITE;
+		n = 8;
+		first = sim_below(&rng, (u32)(sectors / 8)) * 8;
+		fua = false;
+	} else if (scatter) {
+		kind = BLK_FLUSH;
+	}
 	if (kind == BLK_FLUSH)
 		first = n = 0;
 	start(kind, first, n, fua);

@@ -106,6 +106,8 @@ struct sim_disk {
 	struct list queue;
 	u32 inflight;
 	u64 die_after; /* writes until the power goes; 0: never */
+	u64 die_fua; /* the same, counting writes with FUA only: those of the journal */
+	u64 fail_after; /* writes until none works any more */
 	bool dead;
 	u32 write_fails; /* one in so many; 0: none */
 	u64 writes, reads, flushes, write_bytes;
@@ -131,7 +133,7 @@ bool sim_disk_is_damaged(const struct sim_disk *d, u64 block);
 /* ---------------------------------------------------------------- source.c */
 
 #define SIM_VERSIONS 12
-#define SIM_CHUNKS 80
+#define SIM_CHUNKS 700
 
 struct sim_version {
 	u32 chunks;
@@ -139,7 +141,7 @@ struct sim_version {
 	u32 chunk_bytes, sector_bytes;
 	u64 seed[SIM_CHUNKS]; /* what a chunk holds; 0: zeroes */
 	u8 digest[32];
-	u8 root[2048];
+	u8 root[1024];
 	u32 root_bytes;
 	u8 page[SIM_CHUNKS * 32];
 	u8 page_digest[32];
@@ -211,7 +213,9 @@ u64 sim_guest_poll(void);
 bool sim_guest_idle(void); /* all done, or nothing in flight */
 u32 sim_guest_left(void);
 u32 sim_guest_inflight(void);
-void sim_guest_more(u32 ops);
+void sim_guest_say(void); /* what is under way */
+/* @scattered: small writes all over the place; 2: and one flush, at the end */
+void sim_guest_more(u32 ops, u32 scattered);
 /* A read of all of [first, first + n), waited for by the caller; 1 while under way. */
 void sim_guest_read(u64 first, u32 n, int *err, u8 *out);
 void sim_guest_flush(int *err);

@@ -59,6 +59,9 @@ static struct world {
 	struct gpt_layout layout;
 	u32 chunk_bytes, sector_bytes;
 	u64 store_bytes;
+	bool wide; /* many chunks, each hardly used: long journals */
+	bool sound; /* nothing rots */
+	bool write_failed; /* ever */
 
 	/* what is known of the store */
 	u32 bound; /* a version, or NONE */
@@ -78,7 +81,7 @@ static struct world {
 	enum ending ending;
 	u64 born, up_ns, up_since, toggle_at, progress, progress_at;
 	u32 ops, writes_failed;
-	bool attached, want_complete, want_check;
+	bool attached, want_complete, want_check, patient, quiet;
 	u64 todo[64];
 	u32 ntodo, at;
 	u64 pos;
@@ -113,8 +116,11 @@ static void write_tables(void)
 static u64 some_image(u64 *rng)
 {
 	u32 chunks = 12 + sim_below(rng, sim_one_in(rng, 4) ? 60 : 30);
-	u64 bytes = (u64)chunks * w.chunk_bytes;
+	u64 bytes;
 
+	if (w.wide)
+		chunks = 600 + sim_below(rng, SIM_CHUNKS - 600);
+	bytes = (u64)chunks * w.chunk_bytes;
 	if (sim_one_in(rng, 3))
 		bytes -= (1 + sim_below(rng, 15)) * 4096;
 	if (sim_one_in(rng, 3) && w.sector_bytes == 512)
@@ -137,21 +143,26 @@ static void world_make(u64 seed)
 	ss = sim_one_in(&w.rng, 4) ? 4096 : 512;
 	w.sector_bytes = sim_one_in(&w.rng, 4) ? 4096 : 512;
 	w.chunk_bytes = sim_one_in(&w.rng, 6) ? 128 * 1024 : 64 * 1024;
+	w.sound = sim_one_in(&w.rng, 3);
+	w.wide = sim_one_in(&w.rng, 12);
+	if (w.wide)
+		w.chunk_bytes = 64 * 1024;
 	sim_disk_init(&w.disk, ss, sim_mix(seed, 3));
 	w.disk.blk.write_cache = !sim_one_in(&w.rng, 6);
-	if (sim_one_in(&w.rng, 4)) {
-		w.disk.blk.max_sectors = (8192 + 4096 * sim_below(&w.rng, 8)) / ss;
+	if (sim_one_in(&w.rng, w.wide ? 2 : 4)) {
+		w.disk.blk.max_sectors = (8192 + 4096 * sim_below(&w.rng, w.wide ? 1 : 8)) / ss;
 		w.disk.blk.max_segs = 1 + sim_below(&w.rng, 4);
 	}
 	sim_source_init(&w.net, sim_mix(seed, 4));
 	sim_source_push(&w.net, &w.rng, some_image(&w.rng), w.chunk_bytes, w.sector_bytes, false);
+	w.net.fill = !w.wide;
 	w.net.policy = sim_one_in(&w.rng, 4) ? TICKET_POLICY_BOOT : TICKET_POLICY_PUSH;
 	memset(random, 0x11, sizeof(random));
 	if (gpt_plan(&w.layout, SIM_DISK_BYTES / ss, ss, random))
 		sim_fail("no room for a table");
 	if (!sim_has(SIM_CLAIM) || sim_below(&w.rng, 8)) {
-		need = MAX(w.net.v[0].image_bytes, store_min_bytes(w.chunk_bytes)) + 3 * MIB;
-		if (!sim_has(SIM_FULL) || sim_below(&w.rng, 2))
+		need = MAX(w.net.v[0].image_bytes, store_min_bytes(w.chunk_bytes)) + (w.wide ? 50 : 3) * MIB;
+		if (!w.wide && (!sim_has(SIM_FULL) || sim_below(&w.rng, 2)))
 			need += 4 * w.net.v[0].image_bytes;
 		w.layout.store.sectors = ALIGN_UP(need, MIB) / ss;
 		write_tables();
@@ -193,7 +204,7 @@ static void admin(void)
 	if (sim_one_in(&w.rng, 16))
 		w.net.policy = sim_one_in(&w.rng, 3) ? TICKET_POLICY_BOOT : TICKET_POLICY_PUSH;
 	if (sim_one_in(&w.rng, 16))
-		w.net.fill = !w.net.fill;
+		w.net.fill = !w.net.fill && !w.wide;
 	if (sim_one_in(&w.rng, 16))
 		w.net.fill_limit = sim_one_in(&w.rng, 2) ? 0 : 100 + sim_below(&w.rng, 4000);
 }
@@ -240,7 +251,7 @@ static void damage_metadata(void)
 	struct super sb[2];
 	u32 copy = sim_below(&w.rng_fault, 2);
 
-	if (sim_disk_is_damaged(&w.disk, part_block(0)) ||
+	if (w.sound || sim_disk_is_damaged(&w.disk, part_block(0)) ||
 	    sim_disk_is_damaged(&w.disk, part_block(1)) || !supers(sb))
 		return;
 	if (sim_has(SIM_SUPER) && sim_one_in(&w.rng_fault, 24) &&
@@ -287,7 +298,7 @@ static void damage_running(void)
 	u32 slot, block;
 	u64 at;
 
-	if (!sim_has(SIM_ROT | SIM_BAD) || !sim_one_in(&w.rng_fault, 300))
+	if (w.sound || !sim_has(SIM_ROT | SIM_BAD) || !sim_one_in(&w.rng_fault, 300))
 		return;
 	slot = some_base(s);
 	if (slot == NONE)
@@ -395,6 +406,8 @@ static void check_space(void)
 		sim_fail("complete, and something is missing");
 	if (used < named)
 		sim_fail("more slots are named than used");
+	if (w.sound && !w.write_failed && w.dep->disk->st.corrupt_chunks)
+		sim_fail("chunks are corrupt, and nothing was done to them");
 	if (!w.writes_failed && used - named > flying)
 		sim_fail("%u slots are lost", used - named - flying);
 }
@@ -439,7 +452,7 @@ static void on_ready(void)
 {
 	struct store *s = store();
 	u32 v = version_of(store_meta(s)->version);
-	bool keep = s->keep_overlay, same = v == w.bound && !w.lost;
+	bool keep = store_meta(s)->policy == STORE_POLICY_PUSH, same = v == w.bound && !w.lost;
 
 	sim_total.ready++;
 	note_served();
@@ -500,7 +513,7 @@ static void trouble(const struct deploy_status *st)
 static void to_run(void)
 {
 	w.phase = PHASE_RUN;
-	sim_guest_more(w.ops);
+	sim_guest_more(w.ops, w.wide ? 1 + sim_below(&w.rng, 2) : 0);
 }
 
 static void phase_resolve(void)
@@ -550,15 +563,12 @@ static void phase_run(void)
 	if (w.ending == END_ORDERLY) {
 		w.phase = PHASE_DRAIN;
 		w.toggle_at = ~0ull;
-		w.disk.write_fails = 0;
+		w.disk.write_fails = w.disk.fail_after = 0;
 		if (!w.net.up)
 			sim_source_set(&w.net, true);
-	} else if (w.ending != END_CUT) {
+	} else if (w.ending != END_CUT && !w.patient) {
 		w.phase = PHASE_OVER;
-	} else if (!w.disk.die_after) {
-		w.phase = PHASE_OVER;
-	} else if (sim_guest_idle()) {
-		w.disk.die_after = 0; /* that many writes there were not */
+	} else if (sim_guest_idle()) { /* that many writes there were not */
 		w.phase = PHASE_OVER;
 	}
 }
@@ -567,7 +577,7 @@ static bool can_complete(void)
 {
 	const struct store *s = store();
 
-	return w.dep->ticket.fill && w.net.fill && !s->failed && !w.dep->disk->st.store_full &&
+	return w.dep->ticket.fill && w.net.fill && w.dep->disk->keep_failed < 16 && !s->failed && !w.dep->disk->st.store_full &&
 	       s->slots.free > w.dep->disk->reserve + (s->map->n - s->map->present);
 }
 
@@ -645,39 +655,51 @@ static void stuck(const char *what)
 	struct deploy_status st;
 
 	deploy_status(w.dep, &st);
+	sim_guest_say();
+	sim_say("left=%u disk queue=%u again=%u", sim_guest_left(), w.disk.inflight,
+		w.dep->disk ? w.dep->disk->again : 0);
 	sim_fail("%s: state=%u code=%u \"%s\" phase=%u inflight=%u net=%u", what, st.state, st.code,
 		 st.text, w.phase, sim_guest_inflight(), w.net.up);
 }
 
 static void watch(const struct deploy_status *st)
 {
-	u64 done = sim_ops + (u64)w.phase * 1000000007u;
+	bool offline = w.attached && w.dep->disk->offline;
+	u64 done = sim_ops + (u64)w.phase * 1000000007u + (offline ? 1ull << 60 : 0);
 
 	if (w.net.up && w.up_since == ~0ull)
 		w.up_since = sim_now;
 	if (!w.net.up)
 		w.up_since = ~0ull;
-	if (done != w.progress || w.up_since == ~0ull || sim_guest_idle()) {
+	if (done != w.progress || w.quiet ||
+	    (w.up_since == ~0ull && !offline)) {
 		w.progress = done;
 		w.progress_at = sim_now;
 	}
-	if (sim_now - w.progress_at > STUCK_NS && sim_guest_inflight())
+	w.quiet = !sim_guest_inflight();
+	if (sim_now - w.progress_at > (w.net.up ? STUCK_NS : STUCK_NS / 5) && sim_guest_inflight())
 		stuck("a request does not end");
 	if (w.phase == PHASE_BOOT && w.up_since != ~0ull && sim_now - w.up_since > READY_NS &&
-	    !w.disk.write_fails)
+	    !w.writes_failed)
 		stuck("the boot does not end");
 	if (w.phase == PHASE_BOOT && w.complete && !w.lost && !w.loose && !w.disk.ndamaged &&
-	    !w.disk.write_fails && sim_now - w.born > 12 * NS_PER_SEC)
+	    !w.writes_failed && sim_now - w.born > 12 * NS_PER_SEC)
 		stuck("complete, and it waits for something");
 	if ((w.phase == PHASE_FILL || w.phase == PHASE_QUIESCE) &&
 	    sim_now - w.up_since > 40 * READY_NS)
 		stuck("this phase does not end");
+	if (w.phase == PHASE_BOOT && w.writes_failed && sim_now - w.born > READY_NS)
+		w.phase = PHASE_OVER; /* a disk that takes no writes makes no store */
 	if (st->state == DEPLOY_TROUBLE)
 		trouble(st);
 }
 
 static void toggle(void)
 {
+	/* a network that stays away, until everybody waits for it */
+	if (!w.net.up && w.toggle_at == ~0ull && sim_now - w.born > 100 * NS_PER_SEC &&
+	    !(w.attached && w.dep->disk->offline))
+		w.toggle_at = sim_now;
 	if (sim_now < w.toggle_at)
 		return;
 	sim_source_set(&w.net, !w.net.up);
@@ -722,6 +744,8 @@ static void run(void)
 		if (w.attached && (!list_empty(&w.dep->disk->incoming) || w.dep->disk->again ||
 				   before != w.phase))
 			next = sim_now;
+		if (next == ~0ull && !w.net.up && !(w.attached && w.dep->disk->offline))
+			w.toggle_at = next = sim_now + NS_PER_SEC; /* as everybody waits for it */
 		if (next == ~0ull && w.phase != PHASE_OVER)
 			stuck("nothing will ever happen");
 		next = MIN(next, sim_now + 3600 * NS_PER_SEC);
@@ -736,27 +760,36 @@ static void plan(void)
 	u32 what = sim_below(&w.rng, 100);
 
 	w.ending = END_CUT_LATE;
-	if (what < 45 && sim_has(SIM_CUT))
+	if (what < (w.wide ? 70 : 45) && sim_has(SIM_CUT))
 		w.ending = END_CUT;
 	else if (what >= 70 && what < 80 && sim_has(SIM_WARM))
 		w.ending = END_WARM;
 	else if (what >= 80)
 		w.ending = END_ORDERLY;
 	w.ops = sim_below(&w.rng, sim_one_in(&w.rng, 4) ? sim.ops : sim.ops / 4 + 1);
+	w.patient = sim_one_in(&w.rng, 2);
 	w.want_complete = sim_one_in(&w.rng, 4);
 	w.want_check = sim_one_in(&w.rng, 3);
-	w.disk.die_after = 0;
-	if (w.ending == END_CUT)
+	if (w.wide)
+		w.ops = sim.ops * (1 + sim_below(&w.rng, 12));
+	w.disk.die_after = w.disk.die_fua = w.disk.fail_after = 0;
+	if (w.ending == END_CUT && (w.wide || sim_one_in(&w.rng, 3)))
+		w.disk.die_fua = 1 + sim_below(&w.rng, w.wide ? 2 : 20);
+	else if (w.ending == END_CUT)
 		w.disk.die_after = 1 + sim_below(&w.rng, sim_one_in(&w.rng, 3) ? 300 : 30);
 	w.disk.write_fails = 0;
 	if (sim_has(SIM_WERR) && sim_one_in(&w.rng, 20))
 		w.disk.write_fails = 2 + sim_below(&w.rng, 60);
-	w.writes_failed = w.disk.write_fails;
+	else if (sim_has(SIM_WERR) && sim_one_in(&w.rng, 30))
+		w.disk.fail_after = 1 + sim_below(&w.rng, 100);
+	w.writes_failed = w.disk.write_fails || w.disk.fail_after;
+	w.write_failed |= w.writes_failed;
 	w.toggle_at = ~0ull;
 	w.net.up = true;
 	if (sim_has(SIM_NET) && sim_one_in(&w.rng, 3)) {
 		w.net.up = sim_below(&w.rng, 2);
-		w.toggle_at = sim_now + sim_below(&w.rng, 20000) * NS_PER_MS;
+		if (sim_below(&w.rng, 4))
+			w.toggle_at = sim_now + sim_below(&w.rng, 20000) * NS_PER_MS;
 	}
 	if (!w.net.up)
 		sim_total.offline++;
@@ -783,8 +816,10 @@ static void power_off(void)
 	bool warm;
 
 	note_served();
-	if (!w.attached)
+	if (!w.attached && w.net.served) {
 		w.unseen |= w.net.served;
+		w.complete = false; /* it may show another version now */
+	}
 	sim_total.cuts += w.ending == END_CUT && w.disk.dead;
 	sim_total.warm += w.ending == END_WARM;
 	if (w.attached) {
@@ -793,7 +828,7 @@ static void power_off(void)
 		sim_total.repaired += w.dep->disk->st.repaired_chunks;
 		sim_total.checkpoints += store()->checkpoints;
 	}
-	if (w.ending == END_ORDERLY && !w.disk.dead) {
+	if (w.ending == END_ORDERLY && !w.disk.dead && w.attached) {
 		sim_total.orderly++;
 		deploy_destroy(w.dep);
 		if (sim_allocs)
