@@ -159,7 +159,7 @@ static void test_tables_carry_types(void **state)
 			assert_int_equal(npt_init(&n, &s, pool, pages), 0);
 			/* Exactly: four tables a hook and the retired ones are to spare. */
 			assert_int_equal(n.pool_used, pages - 4 * 4 - NPT_RETIRED_MAX);
-			for (at = 0; at < 10 * GIB; at += at < MIB ? PAGE_BYTES : 509 * PAGE_BYTES) {
+			for (at = 0; at < 10 * GIB; at += at < MIB ? 1 << 12 : 509 << 12) {
 				u64 e = leaf_at(&n, at, &bytes);
 
 				assert_int_equal(e & 7, 7);
