@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Run every test there is, show progress, and close with 'N passed, N failed'.
 
-    tests/run.py [--only lint,unit,sim,fuzz,server,e2e] [--fuzz-seconds N]
+    tests/run.py [--only lint,unit,fuzz,server,e2e,bochs] [--fuzz-seconds N]
 
 A group that cannot run counts as failed: nothing is skipped in silence.
 """
@@ -109,7 +109,7 @@ def pytest_run(name, files, limit):
     out = ""
     for line in p.stdout:
         out += line
-        if line.startswith("tests/") or re.match(r"[.FEsx]+ +\[", line):
+        if line.startswith(("tests/", "bochs: ")) or re.match(r"[.FEsx]+ +\[", line):
             print("%s: %s" % (name, line.rstrip()), flush=True)
     p.wait()
     timer.cancel()
@@ -136,6 +136,12 @@ E2E = (
     ("e2e b", ["tests/e2e/test_life.py", "tests/e2e/test_refusals.py", "tests/e2e/test_loader.py"]),
 )
 
+# Two halves of one file that together are all of it.
+BOCHS = (
+    ("bochs a", ["tests/e2e/test_bochs.py", "-k", "haswell"]),
+    ("bochs b", ["tests/e2e/test_bochs.py", "-k", "not haswell"]),
+)
+
 GROUPS = {
     "lint": lint,
     "unit": unit,
@@ -143,6 +149,7 @@ GROUPS = {
     "fuzz": fuzz,
     "server": lambda t, a: pytest_group(t, [("server", ["tests/server"])], 1200),
     "e2e": lambda t, a: pytest_group(t, E2E, 4200),
+    "bochs": lambda t, a: pytest_group(t, BOCHS, 3600),
 }
 
 
