@@ -152,7 +152,7 @@ fuzz-bins := $(foreach f,$(fuzz),$(BUILD)/fuzz/bin/$(f))
 
 # ---------------------------------------------------------------- for people
 
-.PHONY: all check lint unit fuzz sim test demo bench e2e image deps clean help third-party
+.PHONY: all check lint unit fuzz sim sim-mutations test demo bench e2e image deps clean help third-party
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -179,6 +179,11 @@ HOURS ?= 1000
 sim: $(BUILD)/sim ## the storage core over simulated years: SEED=n HOURS=h
 	$(Q)$(BUILD)/sim --seed $(SEED) --hours $(HOURS)
 
+ONLY ?=
+sim-mutations: $(BUILD)/sim ## planted bugs that the simulator must find: ONLY=name
+	$(Q)tests/sim/mutations.py --out $(BUILD)/mutations --cc '$(host-cc) $(host-flags)' \
+		--link '$(sim-libs)' --only '$(ONLY)' $(call host-obj,$(sim-src))
+
 image: $(BUILD)/images/debian.info ## the real Debian disk image
 $(BUILD)/images/debian.info: images/recipes/debian.sh
 	$(Q)$(SUDO) images/recipes/debian.sh $(BUILD)/images
@@ -186,7 +191,8 @@ $(BUILD)/images/debian.info: images/recipes/debian.sh
 # These install what is missing first; the rest then runs in a fresh make,
 # because the module lists may ask for what was just installed.
 test: deps ## every test; the last line says N passed, N failed
-	$(Q)$(MAKE) --no-print-directory -j2 all $(BUILD)/images/debian.info $(unit-bins) $(fuzz-bins)
+	$(Q)$(MAKE) --no-print-directory -j2 all $(BUILD)/images/debian.info $(unit-bins) $(fuzz-bins) \
+		$(BUILD)/sim $(BUILD)/sim-asan
 	$(Q)tests/run.py
 
 demo: deps ## the main job on real input, with a table at the end

@@ -158,6 +158,7 @@ struct disk {
 	u8 *pool_mem;
 	u32 npool;
 	u32 repairs;
+	u32 keep_failed;
 	u32 reserve; /* slots that only guest writes may take */
 	u64 clock;
 	struct stream streams[STREAMS];

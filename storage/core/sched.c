@@ -31,6 +31,7 @@
 #define AHEAD_MAX 8u
 #define GUEST_RECENT_NS (20 * NS_PER_MS)
 #define FILL_SCAN 65536u
+#define KEEP_FAILS 16u /* chunks that could not be written, after which fill gives up */
 
 static void cbuf_advance(struct cbuf *c);
 static void give_up(struct cbuf *c);
@@ -236,6 +237,9 @@ static void write_done(struct blk_req *r, int err)
 		}
 		c->state = CBUF_READY;
 		d->again = true;
+		/* Fill leaves alone what is in a buffer: let it be found again. */
+		if (++d->keep_failed < KEEP_FAILS && list_empty(&c->waiters))
+			cbuf_free(c);
 		return;
 	}
 	c->at += c->step;
@@ -664,7 +668,7 @@ u64 sched_fill(struct disk *d)
 	bool demand;
 
 	if (!d->fill.on || !d->src || d->offline || d->quiescing || d->s->failed ||
-	    d->m->present == d->m->n || d->st.store_full)
+	    d->m->present == d->m->n || d->st.store_full || d->keep_failed >= KEEP_FAILS)
 		return ~0ull;
 	n = in_flight(d, &demand);
 	if (demand)

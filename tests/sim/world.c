@@ -161,7 +161,8 @@ static void world_make(u64 seed)
 	if (gpt_plan(&w.layout, SIM_DISK_BYTES / ss, ss, random))
 		sim_fail("no room for a table");
 	if (!sim_has(SIM_CLAIM) || sim_below(&w.rng, 8)) {
-		need = MAX(w.net.v[0].image_bytes, store_min_bytes(w.chunk_bytes)) + (w.wide ? 50 : 3) * MIB;
+		need = MAX(w.net.v[0].image_bytes, store_min_bytes(w.chunk_bytes));
+		need += (w.wide ? 50 : 3) * MIB;
 		if (!w.wide && (!sim_has(SIM_FULL) || sim_below(&w.rng, 2)))
 			need += 4 * w.net.v[0].image_bytes;
 		w.layout.store.sectors = ALIGN_UP(need, MIB) / ss;
@@ -577,7 +578,8 @@ static bool can_complete(void)
 {
 	const struct store *s = store();
 
-	return w.dep->ticket.fill && w.net.fill && w.dep->disk->keep_failed < 16 && !s->failed && !w.dep->disk->st.store_full &&
+	return w.dep->ticket.fill && w.net.fill && w.dep->disk->keep_failed < 16 && !s->failed &&
+	       !w.dep->disk->st.store_full &&
 	       s->slots.free > w.dep->disk->reserve + (s->map->n - s->map->present);
 }
 
