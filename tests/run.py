@@ -98,6 +98,13 @@ def sim(t, _args):
     t.add("sim/planted bugs (%d found)" % found, rc == 0 and found >= 15, out, found)
 
 
+def planted(t, _args):
+    """Fault handling taken away, piece by piece: a unit test must notice."""
+    rc, out = command(["tests/unit/mutations.py", "--out", os.path.join(BUILD, "unit-mutations")], 1200)
+    found = len(re.findall(r"^caught ", out, re.M))
+    t.add("unit/fault handling taken away (%d found)" % found, rc == 0 and found >= 12, out, found)
+
+
 def pytest_run(name, files, limit):
     """One pytest over @files; its logs under a folder of its own. Returns (name, passed, failed, output, seconds)."""
     cmd = [PYTHON, "-m", "pytest", "-q", "--durations=10", "-p", "no:cacheprovider", "--color=no", "-rA", *files]
@@ -133,7 +140,8 @@ def pytest_group(t, parts, limit):
 
 E2E = (
     ("e2e a", ["tests/e2e/test_faults.py"]),
-    ("e2e b", ["tests/e2e/test_life.py", "tests/e2e/test_refusals.py", "tests/e2e/test_loader.py"]),
+    ("e2e b", ["tests/e2e/test_life.py", "tests/e2e/test_refusals.py", "tests/e2e/test_loader.py",
+               "tests/e2e/test_panic.py"]),
 )
 
 # Two halves of one file that together are all of it.
@@ -145,6 +153,7 @@ BOCHS = (
 GROUPS = {
     "lint": lint,
     "unit": unit,
+    "planted": planted,
     "sim": sim,
     "fuzz": fuzz,
     "server": lambda t, a: pytest_group(t, [("server", ["tests/server"])], 1200),
