@@ -30,6 +30,7 @@ extern const struct cli_command cmd_image_build, cmd_image_verify, cmd_image_ls,
 extern const struct cli_command cmd_channel_set, cmd_channel_show;
 extern const struct cli_command cmd_boot_build;
 extern const struct cli_command cmd_site_set, cmd_site_show;
+extern const struct cli_command cmd_store_check, cmd_store_dump, cmd_store_repair;
 
 void cli_error(const char *fmt, ...) __printf_like(1, 2);
 enum cli_exit cli_usage(const struct cli_command *c, const char *fmt, ...) __printf_like(2, 3);

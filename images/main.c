@@ -14,7 +14,8 @@
 static const struct cli_command *const commands[] = {
 	&cmd_key_new,	 &cmd_key_show,	    &cmd_image_build, &cmd_image_verify,
 	&cmd_image_ls,	 &cmd_image_export, &cmd_channel_set, &cmd_channel_show,
-	&cmd_boot_build, &cmd_site_set,	    &cmd_site_show,
+	&cmd_boot_build, &cmd_site_set,	    &cmd_site_show,   &cmd_store_check,
+	&cmd_store_dump, &cmd_store_repair,
 };
 
 static void print_commands(FILE *f, const char *group)

@@ -4,9 +4,13 @@ images-format := storage/format/chunk.c storage/format/chunk_encode.c storage/fo
 images-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_openssl.c
 images-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c
 
+# the VMM's own store, for freshet store
+images-store := images/store_cmd.c storage/format/journal.c storage/format/gpt.c base/crc32c.c \
+	$(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c check.c)
+
 freshet-src += images/main.c images/cli.c images/key.c images/image.c images/builder.c \
 	server/data/digestset.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
-	$(images-data) $(images-format) $(images-base)
+	$(images-data) $(images-format) $(images-base) $(images-store)
 freshet-libs := -lcrypto -lz -lpthread
 
 unit += images

@@ -18,5 +18,13 @@ unit += store_journal
 unit_store_journal-src = tests/unit/store_journal_test.c $(store-test)
 unit_store_journal-libs := -lcrypto -lz
 
+# The offline check: hosted programs only (freshet store).
+store-check := storage/core/check.c
+
+unit += store_check
+unit_store_check-src = tests/unit/store_check_test.c tests/unit/deploy_fake.c $(deploy-src) \
+	$(store-core) $(store-check) $(format-host)
+unit_store_check-libs := -lcrypto -lz
+
 fuzz += journal
 fuzz_journal-src = tests/fuzz/journal_fuzz.c storage/format/journal.c $(base-host)

@@ -397,8 +397,11 @@ static int open_blocks(struct store *s, u32 first, u32 n)
 		int err;
 
 		if (s->replay_last) {
-			if (tail_damaged(s, block, first + i))
-				return -EBADMSG;
+			if (tail_damaged(s, block, first + i)) {
+				if (!s->salvage)
+					return -EBADMSG;
+				s->salvaged = true;
+			}
 			if (first + i >= s->replay_last)
 				return 1;
 			continue;

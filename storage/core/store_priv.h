@@ -82,6 +82,8 @@ struct store {
 	bool open;
 	bool failed; /* the journal could not be written: nothing new becomes durable */
 	bool keep_overlay; /* policy "push" in this session */
+	bool salvage; /* tools: open in spite of damage in the log, as if it ended there */
+	bool salvaged; /* ... and so it was */
 	void *owner; /* the disk */
 
 	/* open */
