@@ -1,2 +1,7 @@
 vmm-src += vmm/main/entry.S vmm/main/core.c
 vmm-src += vmm/main/pump.c vmm/main/machine.c vmm/main/start.c vmm/main/loaderio.c vmm/main/testdev.c
+
+# Both ends of the loader's disk; the loader's includes the header that takes hypercall() away.
+unit += loaderio
+unit_loaderio-src := tests/unit/loaderio_test.c tests/fakes/fake_hcdisk.c vmm/main/loaderio.c \
+		     $(base-host)
