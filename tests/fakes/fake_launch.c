@@ -17,6 +17,8 @@
 
 #define COM1 0x3f8
 
+bool hypercall_by_vmcall; /* what machine_check() found; nobody here asks */
+
 static struct {
 	char play;
 	u32 asked; /* HC_STATUS so far: one per 20 ms */
