@@ -62,8 +62,10 @@ static void adopt(struct disk *d)
 	s->root_bytes = b->root_bytes;
 	b->map = NULL;
 	b->root = NULL;
+	store_other_free(&s->other);
 	m->bound = true;
-	m->complete = false;
+	m->complete = m->up = false;
+	m->tries = 0;
 	m->chunk_bytes = b->mf.chunk_bytes;
 	m->image_bytes = b->mf.image_bytes;
 	m->sector_bytes = b->mf.sector_bytes;
@@ -73,7 +75,7 @@ static void adopt(struct disk *d)
 	memset(m->image, 0, STORE_IMAGE_BYTES);
 	memcpy(m->image, b->mf.name, MIN(strlen(b->mf.name), (size_t)STORE_IMAGE_BYTES - 1));
 	/* Freed slots may be taken again once the checkpoint is in force, not before. */
-	err = slotmap_rebuild(&s->slots, s->map);
+	err = slotmap_rebuild(&s->slots, s->map, s->other.map);
 	imagemap_fini(&d->im);
 	if (!err)
 		err = imagemap_init(&d->im, s->root, s->root_bytes);
@@ -226,9 +228,9 @@ static bool set_scalars(struct disk *d, const struct disk_cfg *cfg)
 		memcpy(m->esp, cfg->esp, 32);
 		changed = true;
 	}
-	if (m->policy != STORE_POLICY_PUSH)
+	if (m->policy != STORE_POLICY_PUSH && m->policy != STORE_POLICY_NEVER)
 		m->policy = STORE_POLICY_BOOT;
-	s->keep_overlay = m->policy == STORE_POLICY_PUSH;
+	s->keep_overlay = m->policy != STORE_POLICY_BOOT;
 	return changed;
 }
 
@@ -249,7 +251,7 @@ static int same_version(struct disk *d, const struct disk_cfg *cfg)
 	if (!s->keep_overlay) {
 		/* "push" became "boot" (then it is sealed), or there is none anyway */
 		chunkmap_ovl_drop(s->map);
-		err = slotmap_rebuild(&s->slots, s->map);
+		err = slotmap_rebuild(&s->slots, s->map, s->other.map);
 		if (err)
 			return err;
 	}

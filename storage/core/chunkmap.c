@@ -16,7 +16,7 @@ static void *get(struct chunkmap *m, u64 bytes)
 	return plat_alloc(bytes);
 }
 
-struct chunkmap *chunkmap_create(u64 image_bytes, u32 chunk_bytes)
+static struct chunkmap *create(u64 image_bytes, u32 chunk_bytes, bool writes)
 {
 	u64 chunks = DIV_ROUND_UP(image_bytes, chunk_bytes);
 	u64 pages = DIV_ROUND_UP(chunks, chunk_bytes / 32);
@@ -37,6 +37,10 @@ struct chunkmap *chunkmap_create(u64 image_bytes, u32 chunk_bytes)
 	m->bytes = sizeof(*m);
 	words = BITMAP_WORDS(chunks * m->bpc);
 	m->base = get(m, (u64)m->n * 4);
+	if (m->base)
+		memset(m->base, 0xff, (size_t)m->n * 4);
+	if (m->base && !writes)
+		return m;
 	m->ovl = get(m, chunks * 4);
 	m->valid = get(m, words * 8);
 	m->zero = get(m, words * 8);
@@ -45,9 +49,26 @@ struct chunkmap *chunkmap_create(u64 image_bytes, u32 chunk_bytes)
 		chunkmap_destroy(m);
 		return NULL;
 	}
-	memset(m->base, 0xff, (size_t)m->n * 4);
 	memset(m->ovl, 0xff, chunks * 4);
 	return m;
+}
+
+struct chunkmap *chunkmap_create(u64 image_bytes, u32 chunk_bytes)
+{
+	return create(image_bytes, chunk_bytes, true);
+}
+
+struct chunkmap *chunkmap_create_base(u64 image_bytes, u32 chunk_bytes)
+{
+	return create(image_bytes, chunk_bytes, false);
+}
+
+u32 chunkmap_same(const struct chunkmap *m, const struct chunkmap *other, u32 i)
+{
+	if (i < other->chunks)
+		return i < m->chunks ? m->base[i] : SLOT_NONE;
+	i -= other->chunks;
+	return i < m->pages ? m->base[m->chunks + i] : SLOT_NONE;
 }
 
 void chunkmap_destroy(struct chunkmap *m)
@@ -210,7 +231,7 @@ static int claim(struct slotmap *s, u32 slot)
 	return 0;
 }
 
-int slotmap_rebuild(struct slotmap *s, const struct chunkmap *m)
+int slotmap_rebuild(struct slotmap *s, const struct chunkmap *m, const struct chunkmap *other)
 {
 	memset(s->used, 0, BITMAP_WORDS(s->n) * 8);
 	s->free = s->n;
@@ -221,6 +242,10 @@ int slotmap_rebuild(struct slotmap *s, const struct chunkmap *m)
 			return -EBADMSG;
 	for (u32 i = 0; i < m->chunks; i++)
 		if (m->ovl[i] < SLOT_LIMIT && claim(s, m->ovl[i]))
+			return -EBADMSG;
+	for (u32 i = 0; other && i < other->n; i++)
+		if (other->base[i] < SLOT_LIMIT && other->base[i] != chunkmap_same(m, other, i) &&
+		    claim(s, other->base[i]))
 			return -EBADMSG;
 	return 0;
 }

@@ -45,7 +45,12 @@ struct chunkmap {
 
 /** chunkmap_create() - everything SLOT_NONE; NULL when memory is short or numbers are absurd */
 struct chunkmap *chunkmap_create(u64 image_bytes, u32 chunk_bytes);
+/** chunkmap_create_base() - base[] only: no guest writes */
+struct chunkmap *chunkmap_create_base(u64 image_bytes, u32 chunk_bytes);
 void chunkmap_destroy(struct chunkmap *m);
+
+/** chunkmap_same() - what @m has where @other has entry @i: the same chunk or page, or SLOT_NONE */
+u32 chunkmap_same(const struct chunkmap *m, const struct chunkmap *other, u32 i);
 
 /** chunkmap_base_set() - change one base entry and the counts */
 void chunkmap_base_set(struct chunkmap *m, u32 i, u32 slot);
@@ -86,10 +91,11 @@ u32 slotmap_take(struct slotmap *s, bool overlay);
 void slotmap_put(struct slotmap *s, u32 slot);
 
 /**
- * slotmap_rebuild() - used = what @m names, everything else free
+ * slotmap_rebuild() - used = what @m and @other name, everything else free
+ * @other: a second version, or NULL; may share slots with @m, entry by entry
  *
  * Return: 0; -EBADMSG when a slot is named twice or does not exist.
  */
-int slotmap_rebuild(struct slotmap *s, const struct chunkmap *m);
+int slotmap_rebuild(struct slotmap *s, const struct chunkmap *m, const struct chunkmap *other);
 
 #endif

@@ -615,7 +615,7 @@ static bool step_ticket(struct deploy *d)
 	d->ticket = t;
 	d->have_ticket = true;
 	log_info("deploy: ticket channel=%s serial=%llu policy=%s claim=%u esp=%u", t.channel,
-		 (unsigned long long)t.serial, t.policy == TICKET_POLICY_PUSH ? "push" : "boot",
+		 (unsigned long long)t.serial, ticket_policy_name(t.policy),
 		 t.claim, t.has_esp);
 	deploy_go(d, STEP_MANIFEST);
 	return true;
@@ -703,7 +703,15 @@ static void disk_ready(struct disk *disk, int err, void *arg)
 /** deploy_ticket_policy() - the store's word for it */
 enum store_policy deploy_ticket_policy(const struct ticket *t)
 {
-	return t->policy == TICKET_POLICY_PUSH ? STORE_POLICY_PUSH : STORE_POLICY_BOOT;
+	switch (t->policy) {
+	case TICKET_POLICY_PUSH:
+		return STORE_POLICY_PUSH;
+	case TICKET_POLICY_NEVER:
+		return STORE_POLICY_NEVER;
+	case TICKET_POLICY_BOOT:
+		break;
+	}
+	return STORE_POLICY_BOOT;
 }
 
 /**

@@ -135,7 +135,7 @@ static void bg_note(struct deploy *d, u64 now)
 		log_err("deploy: cannot note the ticket err=%s", err_name(err));
 	else if (noting)
 		log_info("deploy: noted for the next boot policy=%s serial=%llu version=%s",
-			 st.policy == STORE_POLICY_PUSH ? "push" : "boot",
+			 ticket_policy_name(d->ticket.policy),
 			 (unsigned long long)st.serial,
 			 memcmp(d->ticket.version, meta->version, SHA256_BYTES) ? "new" : "same");
 	if (!err && esp_wanted(d)) {

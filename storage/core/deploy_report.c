@@ -112,7 +112,9 @@ static void put_version(struct json *j, struct deploy *d)
 		const struct store_meta *meta = store_meta(d->store);
 
 		text(j, "version", fmt_hex(hex, meta->version, SHA256_BYTES));
-		text(j, "policy", meta->policy == STORE_POLICY_PUSH ? "push" : "boot");
+		text(j, "policy", meta->policy == STORE_POLICY_PUSH    ? "push" :
+				  meta->policy == STORE_POLICY_NEVER ? "never" :
+									"boot");
 		number(j, "serial", meta->serial);
 		number(j, "complete", meta->complete);
 	}

@@ -257,8 +257,9 @@ int disk_set_state(struct disk *d, const struct disk_state *st,
 		return -EINVAL;
 	if (d->state_busy)
 		return -EBUSY;
-	if (st->policy == STORE_POLICY_BOOT || st->policy == STORE_POLICY_PUSH)
+	if (st->policy)
 		m->policy = st->policy;
+	m->up |= st->up;
 	m->serial = MAX(m->serial, st->serial);
 	if (st->esp)
 		memcpy(m->esp, st->esp, 32);

@@ -119,6 +119,7 @@ struct disk_state {
 	u64 serial;
 	const u8 *esp; /* [32] */
 	const u8 *next; /* [32] */
+	bool up; /* a guest has come up */
 };
 
 /**

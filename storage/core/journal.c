@@ -157,6 +157,7 @@ static void capture_commits(struct store *s)
 		for (u32 b = 0; b < c->blocks; b++)
 			crctab_set(&s->crc, block + b,
 				   crctab_sum(block + b, c->data + (size_t)b * BLOCK_BYTES));
+		r.type = c->other ? REC_OMAP : REC_MAP;
 		r.map.first = c->idx;
 		r.map.slot = c->slot;
 		r.map.count = 1;
@@ -231,7 +232,7 @@ static void finish(struct store *s, int err)
 
 		list_del(&c->link);
 		if (!err)
-			chunkmap_base_set(s->map, c->idx, c->slot);
+			chunkmap_base_set(c->other ? s->other.map : s->map, c->idx, c->slot);
 		c->done(c, err);
 	}
 	finish_syncs(&s->cycle_syncs, err);
@@ -326,14 +327,14 @@ static void cycle_start(struct store *s)
 /* ---------------------------------------------------------------- checkpoint */
 
 /* Next records into the buffer; false when it is full or the scan has been long enough. */
-static bool snap_root(struct store *s)
+static bool snap_root(struct store *s, enum record_type type, const u8 *root, u32 bytes)
 {
-	struct record r = { .type = REC_ROOT };
+	struct record r = { .type = type };
 
-	while (s->snap_at < s->root_bytes) {
+	while (s->snap_at < bytes) {
 		r.root.offset = s->snap_at;
-		r.root.bytes = MIN(s->root_bytes - s->snap_at, REC_ROOT_DATA_MAX);
-		r.root.data = s->root + s->snap_at;
+		r.root.bytes = MIN(bytes - s->snap_at, REC_ROOT_DATA_MAX);
+		r.root.data = root + s->snap_at;
 		if (!jbuf_put(s, &r))
 			return false;
 		s->snap_at += r.root.bytes;
@@ -341,10 +342,9 @@ static bool snap_root(struct store *s)
 	return true;
 }
 
-static bool snap_map(struct store *s)
+static bool snap_map(struct store *s, enum record_type type, const struct chunkmap *m)
 {
-	struct chunkmap *m = s->map;
-	struct record r = { .type = REC_MAP };
+	struct record r = { .type = type };
 
 	for (u32 looked = 0; s->snap_at < m->n;) {
 		u32 i = s->snap_at, slot = m->base[i], run = 1;
@@ -388,6 +388,19 @@ static bool snap_ovl(struct store *s)
 	return true;
 }
 
+static bool snap_other(struct store *s)
+{
+	struct record r = { .type = REC_OTHER };
+
+	r.other.role = s->other.role;
+	r.other.flags = s->other.complete ? REC_OTHER_COMPLETE : 0;
+	r.other.root_bytes = s->other.root_bytes;
+	/* the map knows how many chunks there are; the manifest, how long the last one is */
+	r.other.image_bytes = (u64)s->other.map->chunks * s->sb.chunk_bytes;
+	memcpy(r.other.version, s->other.version, 32);
+	return jbuf_put(s, &r);
+}
+
 static bool snap_one(struct store *s)
 {
 	struct record r;
@@ -397,11 +410,18 @@ static bool snap_one(struct store *s)
 		store_meta_record(s, &r);
 		return !s->meta.bound || jbuf_put(s, &r);
 	case SNAP_ROOT:
-		return snap_root(s);
+		return snap_root(s, REC_ROOT, s->root, s->root_bytes);
 	case SNAP_MAP:
-		return !s->map || snap_map(s);
+		return !s->map || snap_map(s, REC_MAP, s->map);
 	case SNAP_OVL:
 		return !s->map || snap_ovl(s);
+	case SNAP_OTHER:
+		return !s->other.map || snap_other(s);
+	case SNAP_OROOT:
+		return !s->other.map ||
+		       snap_root(s, REC_OROOT, s->other.root, s->other.root_bytes);
+	case SNAP_OMAP:
+		return !s->other.map || snap_map(s, REC_OMAP, s->other.map);
 	case SNAP_END:
 		r.type = REC_END;
 		return jbuf_put(s, &r);
@@ -610,6 +630,37 @@ void store_commit(struct store *s, struct store_commit *c)
 	list_add_tail(&s->ready, &c->link);
 	s->nready++;
 	store_kick(s);
+}
+
+static void dropped(struct store_sync *w, int err)
+{
+	struct store *s = container_of(w, struct store, drop_sync);
+	struct chunkmap *m = s->dropped;
+
+	/* Not durable: then what the disk says may come back, and the slots with it. */
+	for (u32 i = 0; !err && i < m->n; i++)
+		if (m->base[i] < SLOT_LIMIT && m->base[i] != chunkmap_same(s->map, m, i))
+			slotmap_put(&s->slots, m->base[i]);
+	chunkmap_destroy(m);
+	s->dropped = NULL;
+	log_info("store: another version was dropped free=%u", s->slots.free);
+	if (s->drop_done)
+		s->drop_done(s);
+}
+
+/*
+ * No commit to it may be under way. The maps of the two versions may share a
+ * slot only at the same place, so the map that remains says what becomes free.
+ */
+void store_drop_other(struct store *s)
+{
+	if (!s->other.map || s->dropped)
+		return;
+	s->dropped = s->other.map;
+	s->other.map = NULL;
+	store_other_free(&s->other);
+	s->drop_sync.done = dropped;
+	store_checkpoint(s, &s->drop_sync);
 }
 
 void store_sync(struct store *s, struct store_sync *w)

@@ -170,6 +170,8 @@ void store_destroy(struct store *s)
 	if (!s)
 		return;
 	chunkmap_destroy(s->map);
+	chunkmap_destroy(s->dropped);
+	store_other_free(&s->other);
 	slotmap_fini(&s->slots);
 	crctab_fini(&s->crc);
 	plat_free(s->root);
@@ -211,6 +213,26 @@ void store_space(const struct store *s, struct store_space *out)
 		out->slots_base = s->map->slots_base;
 		out->slots_overlay = s->map->slots_ovl;
 	}
+	for (u32 i = 0; s->map && s->other.map && i < s->other.map->n; i++)
+		out->slots_other += s->other.map->base[i] < SLOT_LIMIT &&
+				    s->other.map->base[i] !=
+					    chunkmap_same(s->map, s->other.map, i);
+}
+
+void store_second(const struct store *s, struct store_second *out)
+{
+	const struct store_other *o = &s->other;
+
+	*out = (struct store_second){ .role = o->role, .complete = o->complete, .root = o->root,
+				      .root_bytes = o->root_bytes };
+	memcpy(out->version, o->version, 32);
+}
+
+void store_other_free(struct store_other *o)
+{
+	chunkmap_destroy(o->map);
+	plat_free(o->root);
+	memset(o, 0, sizeof(*o));
 }
 
 void store_meta_record(const struct store *s, struct record *r)
@@ -220,7 +242,10 @@ void store_meta_record(const struct store *s, struct record *r)
 	memset(r, 0, sizeof(*r));
 	r->type = REC_META;
 	r->meta.policy = m->policy;
-	r->meta.flags = m->complete ? REC_META_COMPLETE : 0;
+	r->meta.flags = (m->complete ? REC_META_COMPLETE : 0) | (m->up ? REC_META_UP : 0);
+	r->meta.tries = m->tries;
+	r->meta.bad_serial = m->bad_serial;
+	memcpy(r->meta.bad, m->bad, 32);
 	r->meta.serial = m->serial;
 	r->meta.image_bytes = m->image_bytes;
 	r->meta.chunk_bytes = m->chunk_bytes;
@@ -259,7 +284,7 @@ static int replay_meta(struct store *s, const struct record *r)
 	struct store_meta *m = &s->meta;
 	int err;
 
-	if (r->meta.policy != STORE_POLICY_BOOT && r->meta.policy != STORE_POLICY_PUSH)
+	if (r->meta.policy < STORE_POLICY_BOOT || r->meta.policy > STORE_POLICY_NEVER)
 		return -EBADMSG;
 	if (!m->bound) {
 		err = replay_bind(s, r);
@@ -271,24 +296,55 @@ static int replay_meta(struct store *s, const struct record *r)
 	}
 	m->policy = r->meta.policy;
 	m->complete = r->meta.flags & REC_META_COMPLETE;
+	m->up = r->meta.flags & REC_META_UP;
+	m->tries = r->meta.tries;
+	m->bad_serial = r->meta.bad_serial;
+	memcpy(m->bad, r->meta.bad, 32);
 	m->serial = r->meta.serial;
 	memcpy(m->esp, r->meta.esp, 32);
 	memcpy(m->next, r->meta.next, 32);
 	return 0;
 }
 
-static int replay_map(struct store *s, const struct record *r)
+static int replay_other(struct store *s, const struct record *r)
+{
+	struct store_other *o = &s->other;
+
+	if (s->replay_end || !s->map || o->map || !r->other.image_bytes || !r->other.root_bytes ||
+	    r->other.root_bytes > ROOT_MAX || r->other.role < STORE_OTHER_NEXT ||
+	    r->other.role > STORE_OTHER_PREV)
+		return -EBADMSG;
+	o->role = r->other.role;
+	o->complete = r->other.flags & REC_OTHER_COMPLETE;
+	memcpy(o->version, r->other.version, 32);
+	o->root_bytes = r->other.root_bytes;
+	o->root = plat_alloc(o->root_bytes);
+	o->map = chunkmap_create_base(r->other.image_bytes, s->sb.chunk_bytes);
+	return o->root && o->map ? 0 : -ENOMEM;
+}
+
+static int replay_root(u8 *root, u32 root_bytes, u32 *have, const struct record *r)
+{
+	/* Pieces come in order, without holes. */
+	if (!root || r->root.offset != *have || r->root.bytes > root_bytes - *have)
+		return -EBADMSG;
+	memcpy(root + r->root.offset, r->root.data, r->root.bytes);
+	*have += r->root.bytes;
+	return 0;
+}
+
+static int replay_map(struct store *s, struct chunkmap *m, const struct record *r)
 {
 	u32 first = r->map.first, count = r->map.count, slot = r->map.slot;
 
-	if (!s->map || !count || first >= s->map->n || count > s->map->n - first)
+	if (!m || !count || first >= m->n || count > m->n - first)
 		return -EBADMSG;
 	if (slot < SLOT_LIMIT && (slot >= s->sb.slots || count > s->sb.slots - slot))
 		return -EBADMSG;
 	if (slot >= SLOT_LIMIT && slot != SLOT_ZERO && slot != SLOT_NONE)
 		return -EBADMSG;
 	for (u32 i = 0; i < count; i++)
-		chunkmap_base_set(s->map, first + i, slot < SLOT_LIMIT ? slot + i : slot);
+		chunkmap_base_set(m, first + i, slot < SLOT_LIMIT ? slot + i : slot);
 	return 0;
 }
 
@@ -298,21 +354,22 @@ static int replay_record(struct store *s, const struct record *r)
 	case REC_META:
 		return replay_meta(s, r);
 	case REC_ROOT:
-		/* Pieces come in order, without holes. */
-		if (!s->root || r->root.offset != s->replay_root ||
-		    r->root.bytes > s->root_bytes - s->replay_root)
-			return -EBADMSG;
-		memcpy(s->root + r->root.offset, r->root.data, r->root.bytes);
-		s->replay_root += r->root.bytes;
-		return 0;
+		return replay_root(s->root, s->root_bytes, &s->replay_root, r);
 	case REC_MAP:
-		return replay_map(s, r);
+		return replay_map(s, s->map, r);
+	case REC_OTHER:
+		return replay_other(s, r);
+	case REC_OROOT:
+		return replay_root(s->other.root, s->other.root_bytes, &s->replay_oroot, r);
+	case REC_OMAP:
+		return replay_map(s, s->other.map, r);
 	case REC_OVL:
 		if (!s->map || (r->ovl.slot < SLOT_LIMIT && r->ovl.slot >= s->sb.slots))
 			return -EBADMSG;
 		return chunkmap_ovl_put(s->map, r);
 	case REC_END:
-		if (s->replay_end || s->replay_root != s->root_bytes)
+		if (s->replay_end || s->replay_root != s->root_bytes ||
+		    s->replay_oroot != s->other.root_bytes)
 			return -EBADMSG;
 		s->replay_end = true;
 		return 0;
@@ -368,11 +425,11 @@ static void open_end(struct store *s)
 			s->ckpt_want = chunkmap_ovl_any(s->map, c);
 		chunkmap_ovl_drop(s->map);
 	}
-	s->keep_overlay = s->meta.policy == STORE_POLICY_PUSH;
+	s->keep_overlay = s->meta.bound && s->meta.policy != STORE_POLICY_BOOT;
 	if (slotmap_init(&s->slots, s->sb.slots))
 		open_finish(s, -ENOMEM);
 	else
-		open_finish(s, slotmap_rebuild(&s->slots, s->map));
+		open_finish(s, slotmap_rebuild(&s->slots, s->map, s->other.map));
 }
 
 static void open_read_journal(struct store *s);

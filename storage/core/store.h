@@ -31,6 +31,14 @@
 enum store_policy {
 	STORE_POLICY_BOOT = 1, /* forgotten when the store is opened again */
 	STORE_POLICY_PUSH = 2, /* kept until another version is bound */
+	STORE_POLICY_NEVER = 3, /* kept, and no other version is bound */
+};
+
+/* What a second version in the store is there for. Values are on the disk. */
+enum store_role {
+	STORE_OTHER_NONE = 0,
+	STORE_OTHER_NEXT = 1, /* being fetched, or waiting for the next boot */
+	STORE_OTHER_PREV = 2, /* was shown before the one that is bound: the way back */
 };
 
 /*
@@ -51,6 +59,10 @@ struct store_meta {
 	u64 serial; /* highest channel serial seen */
 	u8 esp[32]; /* version of the ESP image that was installed; zeros: none */
 	u8 next[32]; /* version seen on the channel but not bound yet; zeros: none */
+	bool up; /* a guest has come up with the bound version */
+	u32 tries; /* boots that were begun with it and did not bring a guest up */
+	u8 bad[32]; /* version that did not come up, and was left; zeros: none */
+	u64 bad_serial; /* the channel's serial then */
 };
 
 struct store;
@@ -111,6 +123,20 @@ const struct store_meta *store_meta(const struct store *s);
 /** store_manifest() - the bound manifest root's bytes, NULL when not bound */
 const void *store_manifest(const struct store *s, u32 *bytes);
 
+/*
+ * A second version: its chunks lie in the same slots where both have the same
+ * chunk at the same place, in slots of their own otherwise.
+ */
+struct store_second {
+	enum store_role role;
+	bool complete;
+	u8 version[32];
+	const void *root; /* its manifest */
+	u32 root_bytes;
+};
+
+void store_second(const struct store *s, struct store_second *out);
+
 /** store_chunk_bytes() - the slot size that the store was formatted with */
 u32 store_chunk_bytes(const struct store *s);
 
@@ -118,6 +144,7 @@ struct store_space {
 	u64 slots, slots_free;
 	u64 slots_base; /* chunks and table pages of the bound version */
 	u64 slots_overlay; /* guest writes */
+	u64 slots_other; /* of the second version alone */
 };
 
 void store_space(const struct store *s, struct store_space *out);

@@ -26,6 +26,7 @@ struct store_commit {
 	struct crctab_wait wait;
 	struct store *store;
 	u32 idx; /* image chunk, or chunks + table page */
+	bool other; /* ... of the second version */
 	u32 slot;
 	const u8 *data;
 	u32 blocks;
@@ -55,6 +56,9 @@ enum snap_phase {
 	SNAP_ROOT,
 	SNAP_MAP,
 	SNAP_OVL,
+	SNAP_OTHER,
+	SNAP_OROOT,
+	SNAP_OMAP,
 	SNAP_END,
 	SNAP_DONE,
 };
@@ -67,6 +71,16 @@ struct journal_pos {
 	u32 prev_crc;
 };
 
+/* The second version. @map has base[] only; NULL: there is none. */
+struct store_other {
+	enum store_role role;
+	bool complete;
+	u8 version[32];
+	u8 *root;
+	u32 root_bytes;
+	struct chunkmap *map;
+};
+
 struct store {
 	struct blk_dev *blk; /* (c) */
 	u64 lba, sectors; /* (c) */
@@ -76,6 +90,11 @@ struct store {
 	u8 *root;
 	u32 root_bytes;
 	struct chunkmap *map; /* NULL: not bound */
+	struct store_other other;
+	/* The map of a second version that has been dropped: its slots are not free yet. */
+	struct chunkmap *dropped;
+	struct store_sync drop_sync;
+	void (*drop_done)(struct store *s); /* set by the disk; may be NULL */
 	struct slotmap slots;
 	struct crctab crc;
 	u32 bpc;
@@ -94,7 +113,7 @@ struct store {
 		int err;
 	} open_super[2];
 	bool replay_end;
-	u32 replay_root;
+	u32 replay_root, replay_oroot;
 	u32 replay_last; /* after the log's end: blocks looked at for signs of damage */
 
 	/* engine */
@@ -159,6 +178,11 @@ void store_kick(struct store *s);
 
 /** store_idle() - nothing captured, nothing waiting */
 bool store_idle(const struct store *s);
+
+/** store_other_free() - forget the second version, in memory only */
+void store_other_free(struct store_other *o);
+/** store_drop_other() - give up the second version; its slots are free when that is durable */
+void store_drop_other(struct store *s);
 
 /** store_log_meta() - a record that holds the scalars */
 void store_meta_record(const struct store *s, struct record *r);

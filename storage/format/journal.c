@@ -11,6 +11,10 @@
  *	MAP	u32 first, u32 slot, u32 count
  *	OVL	u32 chunk, u32 slot, valid[n], zero[n]
  *	END	nothing
+ *	OTHER	u32 role, u32 flags, u32 root_bytes, u32 0, u64 image_bytes, version[32]
+ *	OROOT, OMAP	as ROOT, MAP
+ *
+ * META ends with u32 tries, u64 bad_serial, bad[32], which older stores do not have.
  */
 #include "storage/format/journal.h"
 
@@ -23,7 +27,9 @@
 #define MARKER_MAGIC "FRSHFMT1"
 #define MARKER_TEXT "a Freshet store is being made here"
 #define MARKER_CRC 508u
-#define META_BYTES (4u + 5 * 4 + 2 * 8 + 3 * 32 + 64)
+#define META_OLD_BYTES (4u + 5 * 4 + 2 * 8 + 3 * 32 + 64)
+#define META_BYTES (META_OLD_BYTES + 4 + 8 + 32)
+#define OTHER_BYTES (4u + 4 * 4 + 8 + 32)
 #define SLOTS_ALIGN (1u << 20)
 #define HALVES_OFF (64u * 1024)
 /* room in a half beside what the slots need: manifest root, log, zero runs */
@@ -126,8 +132,8 @@ int super_layout(struct super *out, u64 region_bytes, u32 chunk_bytes)
 
 	if (!chunk_bytes_ok(chunk_bytes))
 		return -EINVAL;
-	/* a slot's worst records: one MAP and one OVL */
-	rec = 16 + 12 + 2 * (chunk_bytes / JOURNAL_BLOCK / 8) + 16;
+	/* a slot's worst records: one MAP, one OMAP and one OVL */
+	rec = 2 * 16 + 12 + 2 * (chunk_bytes / JOURNAL_BLOCK / 8) + 16;
 	extra = MIN((u64)HALF_EXTRA, ALIGN_UP(region_bytes / 64, (u64)JOURNAL_BLOCK));
 	extra = MAX(extra, (u64)512 * 1024);
 	slots = MIN(region_bytes / chunk_bytes, (u64)SUPER_SLOTS_MAX);
@@ -210,9 +216,13 @@ static u32 record_bytes(const struct record *r)
 	case REC_META:
 		return META_BYTES;
 	case REC_ROOT:
+	case REC_OROOT:
 		return 12 + ALIGN_UP(r->root.bytes, 4u);
 	case REC_MAP:
+	case REC_OMAP:
 		return 16;
+	case REC_OTHER:
+		return OTHER_BYTES;
 	case REC_OVL:
 		return 12 + 2 * r->ovl.bits_bytes;
 	case REC_END:
@@ -234,6 +244,9 @@ static void put_meta(u8 *p, const struct record *r)
 	memcpy(p + 68, r->meta.esp, 32);
 	memcpy(p + 100, r->meta.next, 32);
 	memcpy(p + 132, r->meta.image, 64);
+	put_le32(p + 196, r->meta.tries);
+	put_le64(p + 200, r->meta.bad_serial);
+	memcpy(p + 208, r->meta.bad, 32);
 }
 
 u32 record_put(void *out, u32 room, const struct record *r)
@@ -251,12 +264,21 @@ u32 record_put(void *out, u32 room, const struct record *r)
 	case REC_META:
 		put_meta(p, r);
 		break;
+	case REC_OTHER:
+		put_le32(p, r->other.role);
+		put_le32(p + 4, r->other.flags);
+		put_le32(p + 8, r->other.root_bytes);
+		put_le64(p + 16, r->other.image_bytes);
+		memcpy(p + 24, r->other.version, 32);
+		break;
 	case REC_ROOT:
+	case REC_OROOT:
 		put_le32(p, r->root.offset);
 		put_le32(p + 4, r->root.bytes);
 		memcpy(p + 8, r->root.data, r->root.bytes);
 		break;
 	case REC_MAP:
+	case REC_OMAP:
 		put_le32(p, r->map.first);
 		put_le32(p + 4, r->map.slot);
 		put_le32(p + 8, r->map.count);
@@ -276,7 +298,7 @@ u32 record_put(void *out, u32 room, const struct record *r)
 
 static int get_meta(const u8 *p, u32 n, struct record *r)
 {
-	if (n != META_BYTES)
+	if (n != META_BYTES && n != META_OLD_BYTES)
 		return -EBADMSG;
 	r->meta.policy = get_le32(p);
 	r->meta.flags = get_le32(p + 4);
@@ -289,6 +311,14 @@ static int get_meta(const u8 *p, u32 n, struct record *r)
 	memcpy(r->meta.esp, p + 68, 32);
 	memcpy(r->meta.next, p + 100, 32);
 	memcpy(r->meta.image, p + 132, 64);
+	r->meta.tries = 0;
+	r->meta.bad_serial = 0;
+	memset(r->meta.bad, 0, 32);
+	if (n == META_BYTES) {
+		r->meta.tries = get_le32(p + 196);
+		r->meta.bad_serial = get_le64(p + 200);
+		memcpy(r->meta.bad, p + 208, 32);
+	}
 	return (int)n;
 }
 
@@ -324,7 +354,17 @@ int record_get(const void *from, u32 room, struct record *out)
 	switch (out->type) {
 	case REC_META:
 		return get_meta(p, n, out);
+	case REC_OTHER:
+		if (n != OTHER_BYTES)
+			return -EBADMSG;
+		out->other.role = get_le32(p);
+		out->other.flags = get_le32(p + 4);
+		out->other.root_bytes = get_le32(p + 8);
+		out->other.image_bytes = get_le64(p + 16);
+		memcpy(out->other.version, p + 24, 32);
+		return (int)n;
 	case REC_ROOT:
+	case REC_OROOT:
 		if (n < 12)
 			return -EBADMSG;
 		out->root.offset = get_le32(p);
@@ -334,6 +374,7 @@ int record_get(const void *from, u32 room, struct record *out)
 			return -EBADMSG;
 		return (int)n;
 	case REC_MAP:
+	case REC_OMAP:
 		if (n != 16)
 			return -EBADMSG;
 		out->map.first = get_le32(p);

@@ -123,6 +123,9 @@ enum record_type {
 	REC_MAP = 3, /* base chunks first..first+count-1 in slots slot.. */
 	REC_OVL = 4, /* the whole overlay state of one chunk */
 	REC_END = 5, /* the checkpoint is complete; what follows is the log */
+	REC_OTHER = 6, /* there is a second version; checkpoints only */
+	REC_OROOT = 7, /* a piece of its manifest root */
+	REC_OMAP = 8, /* REC_MAP of its chunks */
 };
 
 #define SLOT_NONE 0xffffffffu
@@ -130,6 +133,8 @@ enum record_type {
 #define SLOT_LIMIT 0xfffffff0u /* real slots are below */
 
 #define REC_META_COMPLETE 1u /* flags */
+#define REC_META_UP 2u /* a guest has come up with this version */
+#define REC_OTHER_COMPLETE 1u
 #define REC_OVL_BITS_MAX 32u /* bytes of one bitmap: 256 blocks in 1 MiB */
 
 struct record {
@@ -147,7 +152,17 @@ struct record {
 			u8 esp[32];
 			u8 next[32];
 			char image[64];
+			u32 tries; /* zero in records of before these three */
+			u64 bad_serial;
+			u8 bad[32];
 		} meta;
+		struct {
+			u32 role; /* enum store_role */
+			u32 flags;
+			u32 root_bytes;
+			u64 image_bytes;
+			u8 version[32];
+		} other;
 		struct {
 			u32 offset;
 			u32 bytes;

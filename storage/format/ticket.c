@@ -202,6 +202,8 @@ static int parse_required(const struct sigtext_line *lines, u32 count, struct ti
 		t->policy = TICKET_POLICY_BOOT;
 	else if (span_is(*policy, "push"))
 		t->policy = TICKET_POLICY_PUSH;
+	else if (span_is(*policy, "never"))
+		t->policy = TICKET_POLICY_NEVER;
 	else
 		return err_trace(-EINVAL);
 	return 0;
@@ -293,6 +295,14 @@ int channel_parse(const void *bytes, size_t n, struct channel *out)
 	return 0;
 }
 
+/** ticket_policy_name() - as in the text */
+const char *ticket_policy_name(enum ticket_policy policy)
+{
+	static const char *const names[] = { "boot", "push", "never" };
+
+	return names[MIN((u32)policy, 2u)];
+}
+
 struct text_out {
 	char *out;
 	size_t room, used;
@@ -345,7 +355,7 @@ int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n)
 	put(&o, "channel", t->channel);
 	put_u64(&o, "serial", t->serial);
 	put_digest(&o, "version", t->version);
-	put(&o, "policy", t->policy == TICKET_POLICY_PUSH ? "push" : "boot");
+	put(&o, "policy", ticket_policy_name(t->policy));
 	if (t->has_esp)
 		put_digest(&o, "esp", t->esp);
 	else

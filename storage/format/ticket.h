@@ -25,6 +25,7 @@
 enum ticket_policy {
 	TICKET_POLICY_BOOT, /* guest writes vanish at reboot */
 	TICKET_POLICY_PUSH, /* kept until a new version arrives */
+	TICKET_POLICY_NEVER, /* kept, and the version stays what it is */
 };
 
 enum ticket_claim {
@@ -64,6 +65,8 @@ struct channel {
 int ticket_parse(const void *bytes, size_t n, struct ticket *out);
 /** channel_parse() - the same for a channel: name, serial, version; time ignored */
 int channel_parse(const void *bytes, size_t n, struct channel *out);
+
+const char *ticket_policy_name(enum ticket_policy policy);
 
 /** ticket_build() - the text up to where "sig" goes; *n out; 0, -EINVAL, -ENOSPC */
 int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n);
