@@ -324,6 +324,12 @@ enum vcpu_verdict vcpu_handle_nested_fault(struct vcpu *v, u64 gpa, bool write, 
 	u32 n;
 	int err;
 
+	/*
+	 * Another CPU may have unhooked the page since the fault. To carry the
+	 * access out all the same would find no region, and lose it: an EOI, say.
+	 */
+	if (nested_allows(gpa, write))
+		return VCPU_AGAIN;
 	if (fetch || walk) {
 		log_limited(LOG_ERR, "exit: guest %s at gpa=%llx rip=%llx",
 			    fetch ? "runs" : "has page tables", (unsigned long long)gpa,
@@ -332,9 +338,6 @@ enum vcpu_verdict vcpu_handle_nested_fault(struct vcpu *v, u64 gpa, bool write, 
 	}
 	n = guest_fetch(v, bytes);
 	if (decode_insn(&insn, bytes, n, mode_of(v))) {
-		/* Another CPU may have unhooked the page or changed the code since the fault. */
-		if (nested_allows(gpa, write))
-			return VCPU_AGAIN;
 		undecodable(v, gpa, bytes, n);
 		return VCPU_AGAIN;
 	}
