@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 
 import pytest
 
@@ -37,6 +38,31 @@ def test_streams_without_a_disk(site, server, start, cpus, card):
     pc.tiny()
     pc.sh("! scribbled here 8")
     pc.sh("verify 0 16", 300)
+    off(pc)
+
+
+@pytest.mark.parametrize("card", ["e1000", "e1000e"])
+def test_netboot_without_a_disk(folder, site, server, card):
+    """The whole way: firmware PXE, iPXE on the same card, freshet.efi, the OS; no disk anywhere."""
+    tftp = lab.make_tftp(os.path.join(folder, "tftp"), server.port)
+    with lab.Pc(folder, "pc", tftp=tftp, cpus=1, card=card) as pc:
+        pc.tiny()
+        pc.check_no_escape()
+        pc.sh("verify 0 32", 300)
+        off(pc)
+
+
+def test_memory_above_4_gib(site, server, start):
+    """More than there is in one piece below 4 GiB; the guest cannot reach it."""
+    pc = start("pc", None, mem="6G", options=["server 10.0.2.2:%d" % server.port, "memory 3000"])
+    pc.tiny()
+    pc.sh("verify", 300)
+    lab.wait_fill(pc)  # the whole image fits easily
+    m = re.search(r"hooked memory-disk base=([0-9a-f]+) bytes=([0-9a-f]+)", pc.vmm_log())
+    base, size = int(m.group(1), 16), int(m.group(2), 16)
+    assert base >= 1 << 32 and size == 3000 << 20
+    ram = [(int(a, 16), int(b, 16)) for a, b in re.findall(r"([0-9a-f]+)-([0-9a-f]+) : System RAM", pc.sh("cat /proc/iomem"))]
+    assert ram and not [r for r in ram if r[0] < base + size and r[1] >= base]
     off(pc)
 
 
