@@ -26,7 +26,8 @@ For a person with a problem:
     tests/e2e/bochs.py                                    Debian's kernel, no Freshet
     tests/e2e/bochs.py --mode null --model trinity_apu    freshet.efi takes no device, then Linux
     tests/e2e/bochs.py --mode null --cpus 2 --efi build/freshet.efi
-    tests/e2e/bochs.py --mode normal --server 10.0.2.2:8080 --nic
+    tests/e2e/bochs.py --mode stream --image build/images/small.raw
+                                                          a server with that image, and freshet.efi
     tests/e2e/bochs.py --mode efi --efi my-test.efi --until 'tests: done'
     tests/e2e/bochs.py --mode efi --before other.efi ...   run other.efi first
 
@@ -393,18 +394,48 @@ def prepare(folder, args):
     if args.mode == "bare":
         return make_esp(folder, args.cpus, "/os/grub.efi", files, args.before)
     conf = os.path.join(work, "freshet.conf")
-    options = ["mode null", "loader \\os\\grub.efi"] if args.mode == "null" else ["server " + args.server]
+    options, efi = ["mode null", "loader \\os\\grub.efi"], args.efi
+    if args.mode == "stream":
+        options, efi = ["server 10.0.2.2:%d" % args.server.port], os.path.join(args.server.data, "netboot", "freshet.efi")
     with open(conf, "w", encoding="ascii") as f:
         f.write("\n".join(options + args.option) + "\n")
-    files.update({"EFI/freshet/freshet.efi": args.efi, "EFI/freshet/freshet.conf": conf})
+    files.update({"EFI/freshet/freshet.efi": efi, "EFI/freshet/freshet.conf": conf})
     return make_esp(folder, args.cpus, "/EFI/freshet/freshet.efi", files, args.before)
+
+
+def watch(pc, until, limit):
+    """Show both serial ports until something ends the run."""
+    shown = {pc.com1: 0, pc.com2: 0}
+    while True:
+        ended = pc.proc.poll() is not None
+        for port, prefix in ((pc.com1, ""), (pc.com2, "vmm| ")):
+            port.refresh()
+            for line in port.text[shown[port]:].split("\n")[:-1]:
+                print("%6.1f %s%s" % (pc.seconds(), prefix, re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]|\r", "", line)), flush=True)
+                shown[port] += len(line) + 1
+        if until and re.search(until, pc.com1.text):
+            print("%6.1f seen: %s" % (pc.seconds(), until))
+            return 0
+        m = re.search(r"GNU GRUB +version|grub rescue>|^restarting", pc.com1.text, re.M)
+        if m:
+            print("%6.1f stopped: %s" % (pc.seconds(), m.group(0)))
+            return 1
+        pc.check()
+        if ended:
+            print("%6.1f ended: %s" % (pc.seconds(), pc.end()))
+            return 0 if GOOD_PANIC.search(pc.end()) else 1
+        if pc.seconds() > limit:
+            print("%6.1f the limit; logs in %s" % (pc.seconds(), pc.folder))
+            return 1
+        time.sleep(0.2)
 
 
 def main():
     ap = argparse.ArgumentParser(description="One PC in Bochs, logs in build/bochs/<name>.",
                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    ap.add_argument("--mode", choices=("bare", "null", "normal", "efi"), default="bare",
-                    help="bare: Linux alone; null, normal: freshet.efi with that mode; efi: any application")
+    ap.add_argument("--mode", choices=("bare", "null", "stream", "efi"), default="bare",
+                    help="bare: Linux alone; null: freshet.efi and Linux; stream: freshet.efi and a server with --image; "
+                    "efi: any application")
     ap.add_argument("--name", default="hand")
     ap.add_argument("--model", default="corei7_haswell_4770")
     ap.add_argument("--cpus", type=int, default=1)
@@ -415,45 +446,32 @@ def main():
     ap.add_argument("--before", action="append", default=[], help="EFI applications to run first")
     ap.add_argument("--kernel", help="instead of the image's own")
     ap.add_argument("--append", default="", help="for the kernel's command line")
-    ap.add_argument("--server", default="10.0.2.2:8080")
+    ap.add_argument("--image", default=os.path.join(lab.BUILD, "images", "small.raw"), help="a raw disk")
     ap.add_argument("--option", action="append", default=[], help="lines for freshet.conf")
     ap.add_argument("--nic", action="store_true")
     ap.add_argument("--until", help="end when the console shows this")
     ap.add_argument("--limit", type=float, default=300, help="seconds")
     args = ap.parse_args()
     folder = os.path.join(lab.BUILD, "bochs")
-    os.makedirs(os.path.join(folder, args.name), exist_ok=True)
-    esp = prepare(os.path.join(folder, args.name), args)
-    with Bochs(folder, args.name, esp, args.model, args.cpus, args.mem, args.ips, args.nic, args.sync) as pc:
-        shown = {pc.com1: 0, pc.com2: 0}
-        try:
-            while True:
-                ended = pc.proc.poll() is not None
-                for port, prefix in ((pc.com1, ""), (pc.com2, "vmm| ")):
-                    port.refresh()
-                    lines = port.text[shown[port]:].split("\n")
-                    for line in lines[:-1]:
-                        print("%6.1f %s%s" % (pc.seconds(), prefix, re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]|\r", "", line)), flush=True)
-                        shown[port] += len(line) + 1
-                if args.until and re.search(args.until, pc.com1.text):
-                    print("%6.1f seen: %s" % (pc.seconds(), args.until))
-                    return 0
-                m = re.search(r"GNU GRUB +version|grub rescue>|^restarting", pc.com1.text, re.M)
-                if m:
-                    print("%6.1f stopped: %s" % (pc.seconds(), m.group(0)))
-                    return 1
-                if ended:
-                    print("%6.1f ended: %s" % (pc.seconds(), pc.end()))
-                    pc.check()
-                    return 0 if GOOD_PANIC.search(pc.end()) else 1
-                pc.check()
-                if pc.seconds() > args.limit:
-                    print("%6.1f the limit; logs in %s" % (pc.seconds(), pc.folder))
-                    return 1
-                time.sleep(0.2)
-        except lab.LabError as e:
-            print("FAIL %s" % e)
-            return 1
+    own = os.path.join(folder, args.name)
+    os.makedirs(own, exist_ok=True)
+    if args.mode == "stream":
+        args.nic = True
+        data, port = os.path.join(own, "data"), lab.free_port()
+        shutil.rmtree(data, ignore_errors=True)
+        os.makedirs(data)
+        lab.make_site(data, port, args.image, name="hand", efi=args.efi)
+        args.server = lab.Server(data, os.path.join(own, "freshetd.log"), port).start()
+    try:
+        esp = prepare(own, args)
+        with Bochs(folder, args.name, esp, args.model, args.cpus, args.mem, args.ips, args.nic, args.sync) as pc:
+            return watch(pc, args.until, args.limit)
+    except lab.LabError as e:
+        print("FAIL %s" % e)
+        return 1
+    finally:
+        if args.mode == "stream":
+            args.server.stop()
 
 
 if __name__ == "__main__":
