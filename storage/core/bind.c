@@ -1,7 +1,9 @@
 /*
  * Opening: the version that the store is bound to, or another one
  *
- * Binding another version keeps what both have. A table page with the same
+ * Binding another version keeps what both have, and what has been staged of it;
+ * the version that is left stays as the way back when it was complete, until
+ * its room is needed. A table page with the same
  * digest in both roots means a whole range of equal chunks, without looking at
  * it. Where a page differs, the old one is loaded from the store and the new
  * one fetched, and chunks with equal digests at the same index stay. Where the
@@ -46,7 +48,7 @@ static void seal(struct disk *d)
 	store_checkpoint(d->s, &d->bind.sync);
 }
 
-static void adopt(struct disk *d)
+static void adopt_as(struct disk *d, bool complete, bool up, const struct store_other *old)
 {
 	struct bind_state *b = &d->bind;
 	struct store_meta *m = &d->s->meta;
@@ -63,9 +65,11 @@ static void adopt(struct disk *d)
 	b->map = NULL;
 	b->root = NULL;
 	store_other_free(&s->other);
+	s->other = *old;
 	m->bound = true;
-	m->complete = m->up = false;
-	m->tries = 0;
+	m->complete = complete;
+	m->up = up;
+	m->tries = old->map ? 1 : 0; /* this boot counts */
 	m->chunk_bytes = b->mf.chunk_bytes;
 	m->image_bytes = b->mf.image_bytes;
 	m->sector_bytes = b->mf.sector_bytes;
@@ -83,6 +87,33 @@ static void adopt(struct disk *d)
 		fail(d, err);
 	else
 		seal(d);
+}
+
+/* What the version that is left becomes: the way back, when it is all here. */
+static void keep_old(struct store *s, struct store_other *old)
+{
+	struct chunkmap *m;
+
+	memset(old, 0, sizeof(*old));
+	if (!s->meta.bound || !s->meta.complete)
+		return;
+	m = chunkmap_create_base(s->meta.image_bytes, s->sb.chunk_bytes);
+	if (!m)
+		return;
+	for (u32 i = 0; i < m->n; i++)
+		chunkmap_base_set(m, i, s->map->base[i]);
+	*old = (struct store_other){ .role = STORE_OTHER_PREV, .complete = true, .root = s->root,
+				     .root_bytes = s->root_bytes, .map = m };
+	memcpy(old->version, s->meta.version, SHA256_BYTES);
+	s->root = NULL;
+}
+
+static void adopt(struct disk *d)
+{
+	struct store_other old;
+
+	keep_old(d->s, &old);
+	adopt_as(d, false, false, &old);
 }
 
 /* ---------------------------------------------------------------- page by page */
@@ -248,6 +279,11 @@ static int same_version(struct disk *d, const struct disk_cfg *cfg)
 	    d->im.mf.chunk_bytes != s->sb.chunk_bytes)
 		return -EINVAL;
 	changed = set_scalars(d, cfg);
+	/* While there is a way back, boots are counted until a guest has come up. */
+	if (!s->meta.up && s->other.role == STORE_OTHER_PREV) {
+		s->meta.tries++;
+		changed = true;
+	}
 	if (!s->keep_overlay) {
 		/* "push" became "boot" (then it is sealed), or there is none anyway */
 		chunkmap_ovl_drop(s->map);
@@ -262,18 +298,59 @@ static int same_version(struct disk *d, const struct disk_cfg *cfg)
 	return 0;
 }
 
+/*
+ * The version is in the store already, staged or left: change over. Nothing is
+ * fetched; one checkpoint makes it so.
+ */
+static int change_over(struct disk *d, const struct disk_cfg *cfg)
+{
+	struct bind_state *b = &d->bind;
+	struct store *s = d->s;
+	struct store_meta *m = &s->meta;
+	struct store_other old = { 0 };
+	bool complete = s->other.complete;
+
+	b->map = chunkmap_create(b->mf.image_bytes, b->mf.chunk_bytes);
+	if (!b->map)
+		return -ENOMEM;
+	for (u32 i = 0; i < b->map->n; i++)
+		chunkmap_base_set(b->map, i, s->other.map->base[i]);
+	set_scalars(d, cfg);
+	if (cfg->give_up) {
+		memcpy(m->bad, m->version, SHA256_BYTES);
+		m->bad_serial = m->serial;
+	}
+	d->m = s->map;
+	if (!cfg->give_up)
+		keep_old(s, &old);
+	b->root = s->other.root;
+	b->root_bytes = s->other.root_bytes;
+	s->other.root = NULL;
+	adopt_as(d, complete, cfg->give_up, &old);
+	return 0;
+}
+
 static int other_version(struct disk *d, const struct disk_cfg *cfg)
 {
 	struct bind_state *b = &d->bind;
 	struct store *s = d->s;
+	u8 digest[SHA256_BYTES];
+	bool staged;
 	int err;
 
 	if (b->mf.chunk_bytes != s->sb.chunk_bytes)
 		return -EINVAL;
+	manifest_digest(digest, cfg->manifest, cfg->manifest_bytes);
+	staged = s->other.map && !memcmp(digest, s->other.version, SHA256_BYTES);
+	if (staged && s->other.complete)
+		return change_over(d, cfg);
 	b->root = plat_alloc(cfg->manifest_bytes);
 	b->map = chunkmap_create(b->mf.image_bytes, b->mf.chunk_bytes);
 	if (!b->root || !b->map)
 		return -ENOMEM;
+	/* What an earlier boot has fetched of it; what it shares is found once more. */
+	for (u32 i = 0; staged && i < b->map->n; i++)
+		chunkmap_base_set(b->map, i, s->other.map->base[i]);
 	memcpy(b->root, cfg->manifest, cfg->manifest_bytes);
 	b->root_bytes = cfg->manifest_bytes;
 	err = manifest_parse(b->root, b->root_bytes, &b->mf);

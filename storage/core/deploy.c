@@ -27,6 +27,7 @@
 #define TRIES_BEFORE_TROUBLE 4
 #define NETWORK_TROUBLE_NS (30 * NS_PER_SEC) /* no cable, no address: say so louder */
 #define UPDATE_WAIT_NS (8 * NS_PER_SEC)
+#define BOOT_TRIES 3 /* boots in which a new version may fail to come up */
 #define SAMPLES 64
 #define SAMPLE_BYTES 4096u
 
@@ -388,7 +389,7 @@ void deploy_reset_store(struct deploy *d)
 	d->store = NULL;
 	d->opening = false;
 	d->have_cache = false;
-	d->use_cache = false;
+	d->use_cache = d->use_second = d->roll_back = false;
 }
 
 static void store_opened(struct store *s, int err, void *arg)
@@ -401,21 +402,61 @@ static void store_opened(struct store *s, int err, void *arg)
 }
 
 /* Is the manifest that the store keeps the one it says, and signed? */
-static bool cache_ok(struct deploy *d, const struct store_meta *meta)
+static bool root_ok(struct deploy *d, const void *bytes, u32 n, const u8 *version)
 {
 	u8 digest[SHA256_BYTES];
 	struct manifest m;
-	u32 n = 0;
-	const void *bytes = store_manifest(d->store, &n);
 
-	if (!meta->bound || !bytes)
+	if (!bytes)
 		return false;
 	manifest_digest(digest, bytes, n);
-	if (memcmp(digest, meta->version, SHA256_BYTES) || manifest_parse(bytes, n, &m) ||
+	if (memcmp(digest, version, SHA256_BYTES) || manifest_parse(bytes, n, &m) ||
 	    manifest_verify(bytes, n, d->cfg.keys, d->cfg.nkeys)) {
 		log_err("deploy: the store's own manifest does not verify");
 		return false;
 	}
+	return true;
+}
+
+static bool cache_ok(struct deploy *d, const struct store_meta *meta)
+{
+	u32 n = 0;
+	const void *bytes = store_manifest(d->store, &n);
+
+	return meta->bound && root_ok(d, bytes, n, meta->version);
+}
+
+/** deploy_is_bad() - is it the version that did not come up here, offered no later than then? */
+bool deploy_is_bad(const struct deploy *d, const struct ticket *t)
+{
+	const struct store_meta *meta = store_meta(d->store);
+
+	return !memcmp(t->version, meta->bad, SHA256_BYTES) && t->serial <= meta->bad_serial;
+}
+
+/* Staged in an earlier boot, or left three boots ago: can it be shown now, and should it? */
+static bool wants_second(struct deploy *d, const struct store_meta *meta)
+{
+	struct store_second o;
+
+	store_second(d->store, &o);
+	if (!d->have_cache || !o.complete || !root_ok(d, o.root, o.root_bytes, o.version))
+		return false;
+	if (o.role == STORE_OTHER_PREV && !meta->up && meta->tries >= BOOT_TRIES) {
+		log_err("deploy: this version does not come up, going back tries=%u", meta->tries);
+		d->roll_back = true;
+		return true;
+	}
+	return o.role == STORE_OTHER_NEXT && meta->policy != STORE_POLICY_NEVER &&
+	       !memcmp(o.version, meta->next, SHA256_BYTES);
+}
+
+static bool bind_second(struct deploy *d)
+{
+	d->update = false;
+	d->use_cache = false;
+	d->use_second = true;
+	deploy_go(d, STEP_BIND);
 	return true;
 }
 
@@ -436,8 +477,10 @@ static bool take_store(struct deploy *d)
 		deploy_go(d, STEP_BIND);
 		return true;
 	}
+	if (wants_second(d, meta))
+		return bind_second(d);
 	if (d->have_cache && meta->complete) {
-		if (is_zero_digest(meta->next) ||
+		if (meta->policy == STORE_POLICY_NEVER || is_zero_digest(meta->next) ||
 		    !memcmp(meta->next, meta->version, SHA256_BYTES) || !d->cfg.source)
 			return boot_cache(d);
 		d->update = true;
@@ -656,30 +699,38 @@ static bool take_manifest(struct deploy *d)
 	return true;
 }
 
-static bool step_manifest(struct deploy *d)
+/** deploy_run_manifest() - fetch a manifest into d->manifest; as deploy_doc_run() */
+int deploy_run_manifest(struct deploy *d, const u8 version[SHA256_BYTES])
 {
 	char path[100], hex[2 * SHA256_BYTES + 1];
+
+	if (!d->manifest)
+		d->manifest = plat_alloc(MANIFEST_BYTES_MAX);
+	if (!d->manifest)
+		return -ENOMEM;
+	fmt_snprintf(path, sizeof(path), "/v1/manifest/%s", fmt_hex(hex, version, SHA256_BYTES));
+	return deploy_doc_run(d, path, d->manifest, MANIFEST_BYTES_MAX);
+}
+
+static bool step_manifest(struct deploy *d)
+{
 	int err;
 
 	if (d->have_cache &&
-	    !memcmp(store_meta(d->store)->version, d->ticket.version, SHA256_BYTES)) {
+	    (!memcmp(store_meta(d->store)->version, d->ticket.version, SHA256_BYTES) ||
+	     d->ticket.policy == TICKET_POLICY_NEVER || deploy_is_bad(d, &d->ticket))) {
 		d->update = false;
 		d->use_cache = true;
 		deploy_go(d, STEP_BIND);
 		return true;
 	}
-	if (!d->manifest) {
-		d->manifest = plat_alloc(MANIFEST_BYTES_MAX);
-		if (!d->manifest)
-			return deploy_fail(d, STEP_MANIFEST, DEPLOY_INTERNAL, "out of memory");
-	}
 	if (!d->doc.started)
 		deploy_say(d, "fetching the image's manifest");
-	fmt_snprintf(path, sizeof(path), "/v1/manifest/%s",
-		     fmt_hex(hex, d->ticket.version, SHA256_BYTES));
-	err = deploy_doc_run(d, path, d->manifest, MANIFEST_BYTES_MAX);
+	err = deploy_run_manifest(d, d->ticket.version);
 	if (err == -EINPROGRESS)
 		return false;
+	if (err == -ENOMEM)
+		return deploy_fail(d, STEP_MANIFEST, DEPLOY_INTERNAL, "out of memory");
 	if (is_refusal(err, d->doc.doc.http_status))
 		return manifest_bad(d, "is not on the server");
 	if (err == -EMSGSIZE || err == -EPROTO)
@@ -740,7 +791,14 @@ static int start_bind(struct deploy *d)
 		.arg = d,
 	};
 
-	if (!d->use_cache) {
+	if (d->use_second) {
+		struct store_second o;
+
+		store_second(d->store, &o);
+		cfg.manifest = o.root;
+		cfg.manifest_bytes = o.root_bytes;
+		cfg.give_up = d->roll_back;
+	} else if (!d->use_cache) {
 		cfg.manifest = d->manifest;
 		cfg.manifest_bytes = d->manifest_bytes;
 	}
@@ -913,8 +971,15 @@ struct disk *deploy_vdisk(struct deploy *d)
 void deploy_attached(struct deploy *d)
 {
 	d->attached = true;
+	d->attached_ns = plat_time_ns();
 	if (d->step == STEP_READY)
 		set_state(d, DEPLOY_ATTACHED);
+}
+
+/** deploy_guest_up() - the guest has come up */
+void deploy_guest_up(struct deploy *d)
+{
+	d->guest_up = true;
 }
 
 static bool can_boot_cache(const struct deploy *d)

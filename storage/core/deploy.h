@@ -112,6 +112,14 @@ struct blk_dev *deploy_disk(struct deploy *d);
 struct disk *deploy_vdisk(struct deploy *d);
 /** deploy_attached() - the guest has been given the disk */
 void deploy_attached(struct deploy *d);
+/**
+ * deploy_guest_up() - the guest has come up: the version that is shown is good
+ *
+ * Without this call a guest that still uses its disk a minute after it was
+ * attached counts as up. Three boots of a new version without it, and the PC
+ * goes back to the version before, if that is still in the store.
+ */
+void deploy_guest_up(struct deploy *d);
 
 void deploy_status(struct deploy *d, struct deploy_status *out);
 /** deploy_action() - 0; -EINVAL when it makes no sense now */

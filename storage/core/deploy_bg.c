@@ -1,10 +1,12 @@
 /*
  * deploy_bg.c - behind a running guest: ticket, ESP, being offline
  *
- *	WAIT -> TICKET -> NOTE -> (ESP_CLEAR -> ESP -> ESP_NOTE) -> WAIT ...
+ *	WAIT -> TICKET -> NOTE -> (STAGE) -> (ESP_CLEAR -> ESP -> ESP_NOTE) -> WAIT ...
+ *	WAIT -> UP -> WAIT	once, when the guest has come up
  *
  * Nothing here can hurt the guest: what fails is logged and tried again later.
- * A newer version on the channel is only noted; the next boot takes it.
+ * A newer version on the channel is noted, and staged beside this one when this
+ * one is complete; the next boot takes it.
  */
 #include <string.h>
 
@@ -16,6 +18,8 @@
 #define OFFLINE_AFTER_NS (20 * NS_PER_SEC)
 #define BG_RETRY_MAX_NS (60 * NS_PER_SEC)
 #define BG_REFRESH_NS (300 * NS_PER_SEC)
+#define BG_STAGE_NS (30 * NS_PER_SEC) /* ask again while there is something to stage */
+#define GUEST_UP_NS (60 * NS_PER_SEC)
 
 /*
  * A complete store without a network: a damaged chunk must become an I/O
@@ -102,10 +106,46 @@ static int note_run(struct deploy *d, const struct disk_state *st)
 	return d->note_err;
 }
 
+/* Is there a version that should be here at the next boot? */
+static bool next_wanted(const struct deploy *d)
+{
+	return memcmp(d->ticket.version, store_meta(d->store)->version, SHA256_BYTES) &&
+	       d->ticket.policy != TICKET_POLICY_NEVER && !deploy_is_bad(d, &d->ticket);
+}
+
+static bool stage_wanted(const struct deploy *d)
+{
+	struct store_second o;
+
+	store_second(d->store, &o);
+	return next_wanted(d) && d->ticket.fill &&
+	       !(o.complete && !memcmp(o.version, d->ticket.version, SHA256_BYTES));
+}
+
 static bool esp_wanted(const struct deploy *d)
 {
 	return d->ticket.has_esp && d->layout.esp.first_lba &&
 	       memcmp(d->ticket.esp, store_meta(d->store)->esp, SHA256_BYTES);
+}
+
+/* A version that was being staged and that nobody wants any more. */
+static void drop_stale(struct deploy *d)
+{
+	struct store_second o;
+
+	store_second(d->store, &o);
+	if (o.role == STORE_OTHER_NEXT && memcmp(o.version, d->ticket.version, SHA256_BYTES))
+		disk_stage_drop(d->disk);
+}
+
+static void after_stage(struct deploy *d, u64 now, int err)
+{
+	if (!err && esp_wanted(d)) {
+		memset(d->note_esp, 0, sizeof(d->note_esp));
+		d->bg = BG_ESP_CLEAR;
+		return;
+	}
+	bg_later(d, now, stage_wanted(d) ? BG_STAGE_NS : BG_REFRESH_NS);
 }
 
 /* What the ticket says, for this boot (fill) and the next (the rest). */
@@ -123,7 +163,7 @@ static void bg_note(struct deploy *d, u64 now)
 
 		disk_set_fill(d->disk, &fill);
 		memset(d->note_next, 0, sizeof(d->note_next));
-		if (memcmp(d->ticket.version, meta->version, SHA256_BYTES))
+		if (next_wanted(d))
 			memcpy(d->note_next, d->ticket.version, SHA256_BYTES);
 	}
 	if (d->note_started || meta->policy != st.policy || meta->serial != st.serial ||
@@ -138,12 +178,62 @@ static void bg_note(struct deploy *d, u64 now)
 			 ticket_policy_name(d->ticket.policy),
 			 (unsigned long long)st.serial,
 			 memcmp(d->ticket.version, meta->version, SHA256_BYTES) ? "new" : "same");
-	if (!err && esp_wanted(d)) {
-		memset(d->note_esp, 0, sizeof(d->note_esp));
-		d->bg = BG_ESP_CLEAR;
+	if (!err && stage_wanted(d)) {
+		d->bg = BG_STAGE;
 		return;
 	}
-	bg_later(d, now, BG_REFRESH_NS);
+	drop_stale(d);
+	after_stage(d, now, err);
+}
+
+/* The mark that this version is good. */
+static void bg_up(struct deploy *d, u64 now)
+{
+	struct disk_state st = { .up = true };
+	int err = note_run(d, &st);
+
+	if (err == -EINPROGRESS)
+		return;
+	if (err)
+		log_err("deploy: cannot note that the guest is up err=%s", err_name(err));
+	else
+		log_info("deploy: the guest has come up");
+	d->guest_up = false; /* once is enough */
+	bg_later(d, now, 0);
+}
+
+static bool staging(struct deploy *d)
+{
+	u32 n = d->doc.doc.bytes;
+	u8 digest[SHA256_BYTES];
+	int err;
+
+	manifest_digest(digest, d->manifest, n);
+	if (memcmp(digest, d->ticket.version, SHA256_BYTES) ||
+	    manifest_verify(d->manifest, n, d->cfg.keys, d->cfg.nkeys)) {
+		log_warn("deploy: not staged, its manifest does not verify");
+		return false;
+	}
+	err = disk_stage(d->disk, d->manifest, n);
+	if (err && err != -EALREADY)
+		log_limited(LOG_WARN, "deploy: not staged now err=%s", err_name(err));
+	return !err || err == -EALREADY;
+}
+
+static void bg_stage(struct deploy *d, u64 now)
+{
+	int err = 0;
+
+	/* the store must be complete first: what runs comes before what will run */
+	if (store_meta(d->store)->complete) {
+		err = deploy_run_manifest(d, d->ticket.version);
+		if (err == -EINPROGRESS)
+			return;
+		if (!err)
+			staging(d);
+		deploy_drop_manifest(d);
+	}
+	after_stage(d, now, 0);
 }
 
 static void bg_esp(struct deploy *d, u64 now)
@@ -183,9 +273,27 @@ static void bg_note_esp(struct deploy *d, u64 now)
 	}
 }
 
+/* Has the guest of a version that is still on trial come up? */
+static bool guest_is_up(struct deploy *d)
+{
+	struct disk_stats s;
+
+	if (!d->attached || store_meta(d->store)->up)
+		return false;
+	if (d->guest_up)
+		return true;
+	disk_stats(d->disk, &s);
+	return s.last_guest_ns > d->attached_ns && s.last_guest_ns - d->attached_ns >= GUEST_UP_NS;
+}
+
 static void bg_wait(struct deploy *d, u64 now)
 {
 	struct source_status st;
+
+	if (guest_is_up(d)) {
+		d->bg = BG_UP;
+		return;
+	}
 
 	if (!d->cfg.source || now < d->bg_at)
 		return;
@@ -200,7 +308,7 @@ bool deploy_step_ready(struct deploy *d)
 	enum bg_step before = d->bg;
 	u64 now = plat_time_ns();
 
-	if (d->manifest)
+	if (d->manifest && d->bg != BG_STAGE)
 		deploy_drop_manifest(d); /* an answer was on its way into it */
 	follow_source(d, now);
 	switch (d->bg) {
@@ -212,6 +320,12 @@ bool deploy_step_ready(struct deploy *d)
 		break;
 	case BG_NOTE:
 		bg_note(d, now);
+		break;
+	case BG_UP:
+		bg_up(d, now);
+		break;
+	case BG_STAGE:
+		bg_stage(d, now);
 		break;
 	case BG_ESP:
 		bg_esp(d, now);

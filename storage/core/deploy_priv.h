@@ -51,6 +51,8 @@ enum bg_step {
 	BG_WAIT, /* until bg_at */
 	BG_TICKET,
 	BG_NOTE, /* policy, serial, next version into the store */
+	BG_UP, /* the mark that a guest has come up */
+	BG_STAGE, /* the next version's manifest; then the disk stages it */
 	BG_ESP_CLEAR, /* the ESP's version into the store: none */
 	BG_ESP,
 	BG_ESP_NOTE,
@@ -122,6 +124,8 @@ struct deploy {
 	bool store_bad; /* damaged or of an unknown format */
 	bool must_format; /* the label is ours, the store is not usable */
 	bool use_cache; /* bind to what the store has */
+	bool use_second; /* bind to the second version that the store has */
+	bool roll_back; /* ... because the bound one does not come up */
 	struct store_format format;
 	bool formatting, format_busy;
 	int format_err;
@@ -146,6 +150,8 @@ struct deploy {
 	bool binding, bound;
 	int bind_err;
 	bool attached;
+	u64 attached_ns;
+	bool guest_up;
 
 	/* Behind the running guest. */
 	enum bg_step bg;
@@ -177,6 +183,9 @@ bool deploy_fail(struct deploy *d, enum deploy_step again, enum deploy_code code
 		 ...) __printf_like(4, 5);
 bool deploy_net_failed(struct deploy *d, int err);
 void deploy_reset_store(struct deploy *d);
+
+bool deploy_is_bad(const struct deploy *d, const struct ticket *t);
+int deploy_run_manifest(struct deploy *d, const u8 version[SHA256_BYTES]);
 
 /* deploy_bg.c */
 bool deploy_step_ready(struct deploy *d);

@@ -104,6 +104,23 @@ static void put_machine(struct json *j, struct deploy *d)
 	text(j, "text", d->text);
 }
 
+/* What is on trial, what is staged, what was left because it did not come up. */
+static void put_trial(struct json *j, struct deploy *d, const struct store_meta *meta)
+{
+	char hex[2 * SHA256_BYTES + 1];
+	struct store_second o;
+
+	store_second(d->store, &o);
+	number(j, "up", meta->up);
+	number(j, "tries", meta->tries);
+	if (o.role == STORE_OTHER_NEXT) {
+		text(j, "staged", fmt_hex(hex, o.version, SHA256_BYTES));
+		number(j, "staged_complete", o.complete);
+	}
+	if (!manifest_digest_is_zero(meta->bad))
+		text(j, "rolled_back_from", fmt_hex(hex, meta->bad, SHA256_BYTES));
+}
+
 static void put_version(struct json *j, struct deploy *d)
 {
 	char hex[2 * SHA256_BYTES + 1];
@@ -117,6 +134,7 @@ static void put_version(struct json *j, struct deploy *d)
 									"boot");
 		number(j, "serial", meta->serial);
 		number(j, "complete", meta->complete);
+		put_trial(j, d, meta);
 	}
 	if (d->have_ticket)
 		text(j, "channel", d->ticket.channel);
@@ -148,6 +166,8 @@ static void put_disk(struct json *j, struct deploy *d)
 	number(j, "failed_reads", s.failed_reads);
 	number(j, "failed_writes", s.failed_writes);
 	number(j, "store_full", s.store_full);
+	number(j, "staged_bytes", s.staged_bytes);
+	number(j, "stage_refused", s.stage_refused);
 	number(j, "longest_wait_us", s.longest_wait_ns / NS_PER_US);
 	number(j, "longest_read_us", s.longest_read_ns / NS_PER_US);
 	close_object(j);

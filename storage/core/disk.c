@@ -56,6 +56,7 @@ static void set_fill(struct disk *d, const struct disk_fill *fill)
 static void release(struct disk *d)
 {
 	bind_fini(d);
+	stage_fini(d);
 	imagemap_fini(&d->im);
 	sched_fini(d);
 	guestio_fini(d);
@@ -75,6 +76,8 @@ int disk_create(struct disk **out, const struct disk_cfg *cfg)
 		return -ENOMEM;
 	d->bytes = sizeof(*d);
 	d->s = cfg->store;
+	d->s->owner = d;
+	d->s->drop_done = stage_dropped;
 	d->src = cfg->source;
 	d->offline = cfg->offline;
 	d->ready = cfg->ready;
@@ -189,6 +192,7 @@ static u64 poll_round(struct disk *d)
 	guestio_poll(d);
 	quiesce_poll(d);
 	next = sched_fill(d);
+	next = MIN(next, stage_poll(d));
 	d->s->more = more_commits(d);
 	store_kick(d->s);
 	return next;
@@ -315,4 +319,5 @@ void disk_stats(struct disk *d, struct disk_stats *out)
 	out->checkpoints = s->checkpoints;
 	out->device_flushes = s->flushes;
 	out->longest_wait_ns = longest_wait(d);
+	out->last_guest_ns = d->guest_time;
 }

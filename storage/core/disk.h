@@ -61,6 +61,11 @@ struct disk_cfg {
 	enum store_policy policy; /* 0: what the store says */
 	u64 serial; /* 0: leave; never goes back */
 	const u8 *esp; /* [32] or NULL: leave */
+	/*
+	 * The bound version does not come up: @manifest is the one before it, which
+	 * the store has. It is noted as bad, and its chunks are given up.
+	 */
+	bool give_up;
 	struct disk_fill fill;
 	/* 0: defaults, which keep the whole below 28 MiB for 64 GiB in 64 KiB chunks */
 	u32 pool_bytes; /* chunk buffers; default 8 MiB */
@@ -131,6 +136,9 @@ struct disk_state {
 int disk_set_state(struct disk *d, const struct disk_state *st,
 		   void (*done)(struct disk *d, int err, void *arg), void *arg);
 
+int disk_stage(struct disk *d, const void *root, u32 bytes);
+void disk_stage_drop(struct disk *d);
+
 /**
  * disk_quiesce() - stop fill and read-ahead, finish what is in flight, make all durable
  *
@@ -155,6 +163,8 @@ struct disk_stats {
 	u64 chunks_present; /* local or zero */
 	u32 fill_permille; /* chunks_present / chunks_total, rounded down */
 	bool complete;
+	u64 staged_bytes; /* fetched for the next version */
+	bool stage_refused; /* ... which does not fit beside this one */
 	bool store_full; /* chunks are served but no longer kept */
 	u64 corrupt_chunks; /* found on the local disk */
 	u64 repaired_chunks; /* ... fetched again and rewritten */
@@ -164,6 +174,7 @@ struct disk_stats {
 	u64 device_flushes;
 	u32 waiting; /* guest requests that wait for the source now */
 	u64 longest_wait_ns; /* ... the longest that one has waited so far */
+	u64 last_guest_ns; /* when the guest last asked for anything; plat_time_ns() */
 	u64 longest_read_ns; /* submission to completion */
 	u64 memory_bytes; /* all that store and disk have allocated */
 };

@@ -136,6 +136,36 @@ struct bind_state {
 	struct store_sync sync;
 };
 
+enum stage_step {
+	STAGE_IDLE,
+	STAGE_BEGIN, /* make room for its map */
+	STAGE_PAGE,
+	STAGE_SEAL,
+};
+
+/* Fetching the next version beside the bound one; stage.c. */
+struct stage {
+	enum stage_step step;
+	u8 *root;
+	u32 root_bytes;
+	u8 version[SHA256_BYTES];
+	struct manifest mf;
+	u8 *page_data, *data; /* a table page, a chunk */
+	u32 page, chunk;
+	bool page_here;
+	bool busy; /* fetching, writing, committing, or in a checkpoint */
+	bool abort, full, refused;
+	u32 fails, own;
+	u32 idx, slot, at, len, blocks;
+	u8 *into;
+	struct source *from;
+	struct source_req src;
+	struct blk_req io;
+	struct blk_seg seg;
+	struct store_commit commit;
+	struct store_sync sync;
+};
+
 struct disk {
 	struct blk_dev blk;
 	struct store *s;
@@ -171,6 +201,9 @@ struct disk {
 	u64 fill_time; /* of the last token count */
 	u64 miss_time; /* when the guest last waited for the source */
 	u64 guest_time; /* when it last asked for anything */
+	u64 stage_time; /* when staging last went on */
+
+	struct stage stage;
 
 	/* guest */
 	struct list incoming; /* blk_req */
@@ -213,6 +246,19 @@ u64 sched_fill(struct disk *d);
 bool sched_busy(const struct disk *d); /* anything between source and map? */
 void sched_cancel(struct disk *d, bool all);
 void sched_page(struct disk *d, u32 page, const u8 *data); /* a table page's content came */
+
+void sched_room(struct disk *d); /* slots have become free */
+/** sched_fill_wait() - ns until something may be fetched in the background; 0: now; ~0: no idea */
+u64 sched_fill_wait(struct disk *d);
+
+/* stage.c */
+u64 stage_poll(struct disk *d);
+bool stage_active(const struct disk *d);
+bool stage_busy(const struct disk *d);
+bool stage_pressure(struct disk *d);
+void stage_dropped(struct store *s);
+void stage_cancel(struct disk *d);
+void stage_fini(struct disk *d);
 
 /* bind.c */
 int bind_start(struct disk *d, const struct disk_cfg *cfg);

@@ -703,6 +703,9 @@ static enum step rmw_step(struct gop *g, u64 block, u32 boff, u32 bytes)
 
 	if (!pools_ok(d) || write_active(d, block, 1, false))
 		return STEP_STALL;
+	/* the slot now: later there is no way back */
+	if (ovl_slot(d, (u32)(block >> d->m->bpc_shift)) == SLOT_NONE && stage_pressure(d))
+		return STEP_STALL;
 	p = part_get(g);
 	part_bounce(p);
 	p->rmw = true;
@@ -796,6 +799,8 @@ static enum step write_step(struct gop *g)
 	if (!pools_ok(d))
 		return STEP_STALL;
 	n = ovl_run(d, block, (u32)MIN(left >> BLOCK_SHIFT, (u64)dev_blocks(d)), &dev);
+	if (!n && stage_pressure(d))
+		return STEP_STALL;
 	if (!n) {
 		log_limited(LOG_ERR, "disk: store full, guest write refused");
 		gop_fail(g, -ENOSPC);

@@ -1,5 +1,5 @@
 store-core := $(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c imagemap.c sched.c \
-	      guestio.c bind.c disk.c) storage/format/journal.c
+	      guestio.c bind.c stage.c disk.c) storage/format/journal.c
 core-src += $(store-core)
 
 # Unit tests: $(store-core) with $(format-core) $(crypto-host) $(base-host), -lcrypto -lz

@@ -302,6 +302,8 @@ static void keep(struct cbuf *c)
 		c->slot = d->m->base[c->idx];
 	} else if (!d->s->failed && d->s->slots.free > d->reserve) {
 		c->slot = slotmap_take(&d->s->slots, false);
+	} else {
+		stage_pressure(d); /* this chunk is found again when there is room */
 	}
 	if (c->slot < SLOT_LIMIT) {
 		c->state = CBUF_WRITE;
@@ -702,6 +704,41 @@ u64 sched_fill(struct disk *d)
 	return max == FILL_BUSY ? GUEST_RECENT_NS : ~0ull;
 }
 
+/* Chunks that are in buffers because there was no slot: fill shall find them again. */
+void sched_room(struct disk *d)
+{
+	for (u32 i = 0; d->m && i < d->npool; i++) {
+		struct cbuf *c = &d->pool[i];
+
+		if (c->state == CBUF_READY && list_empty(&c->waiters) && c->idx < d->m->n &&
+		    d->m->base[c->idx] == SLOT_NONE)
+			cbuf_free(c);
+	}
+	d->fill_pos = 0;
+}
+
+u64 sched_fill_wait(struct disk *d)
+{
+	u64 now = plat_time_ns(), idle = (u64)d->fill.idle_ms * NS_PER_MS;
+	bool demand;
+
+	if (!d->fill.on || !d->src || d->offline || d->quiescing || d->s->failed)
+		return ~0ull;
+	in_flight(d, &demand);
+	if (demand)
+		return ~0ull;
+	if (now - d->miss_time < idle)
+		return idle - (now - d->miss_time);
+	fill_pay(d, now);
+	if (d->fill.limit_kib_s && d->fill_tokens < (s64)d->s->sb.chunk_bytes)
+		return (u64)((s64)d->s->sb.chunk_bytes - d->fill_tokens) * NS_PER_SEC /
+			       ((u64)d->fill.limit_kib_s * 1024) + NS_PER_MS;
+	if (now - d->guest_time < GUEST_RECENT_NS && now - d->stage_time < GUEST_RECENT_NS)
+		return GUEST_RECENT_NS;
+	d->stage_time = now;
+	return 0;
+}
+
 /* ---------------------------------------------------------------- the rest */
 
 void sched_poll(struct disk *d)
@@ -718,6 +755,8 @@ void sched_poll(struct disk *d)
 
 bool sched_busy(const struct disk *d)
 {
+	if (stage_busy(d))
+		return true;
 	for (u32 i = 0; i < d->npool; i++) {
 		const struct cbuf *c = &d->pool[i];
 
@@ -730,6 +769,7 @@ bool sched_busy(const struct disk *d)
 
 void sched_cancel(struct disk *d, bool all)
 {
+	stage_cancel(d);
 	for (u32 i = 0; i < d->npool; i++) {
 		struct cbuf *c = &d->pool[i];
 

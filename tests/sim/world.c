@@ -70,6 +70,12 @@ static struct world {
 	u32 unseen; /* versions that may have been bound since, in a boot that never was READY */
 	u64 serial; /* durable */
 	u64 serial_of[SIM_VERSIONS]; /* highest with which it was offered */
+	u32 prev; /* the version before, or NONE: the way back */
+	u32 shown[SIM_VERSIONS]; /* the last boot in which this version was READY */
+	bool up; /* a guest has come up with the bound one, and that is durable */
+	u32 bad; /* did not come up, or NONE */
+	u64 bad_serial;
+	bool second; /* there was a second version in the store */
 	bool complete; /* and durable */
 	bool loose; /* the journal was damaged: anything goes, once */
 	bool lost; /* ... or the store must be claimed */
@@ -137,7 +143,7 @@ static void world_make(u64 seed)
 	memset(&w, 0, sizeof(w));
 	w.seed = seed;
 	w.rng = sim_mix(seed, 1);
-	w.bound = NONE;
+	w.bound = w.prev = w.bad = NONE;
 	sim_random = sim_mix(seed, 2);
 	sim_now = NS_PER_SEC;
 	ss = sim_one_in(&w.rng, 4) ? 4096 : 512;
@@ -390,6 +396,23 @@ static void check_space(void)
 		base += i < m->n;
 		ovl += i >= m->n;
 	}
+	for (u32 k = 0; k < 2; k++) {
+		struct chunkmap *o = k ? s->dropped : s->other.map;
+
+		for (u32 i = 0; o && i < o->n; i++) {
+			u32 slot = o->base[i];
+
+			if (slot >= SLOT_LIMIT || slot == chunkmap_same(m, o, i))
+				continue;
+			if (slot >= s->sb.slots || !bitmap_test(s->slots.used, slot))
+				sim_fail("slot %u of the second version is free", slot);
+			if (bitmap_test(seen, slot))
+				sim_fail("slot %u is named by both versions", slot);
+			bitmap_set(seen, slot);
+			named++;
+		}
+	}
+	flying += w.dep->disk->stage.busy && w.dep->disk->stage.blocks;
 	for (u32 i = 0; i < w.dep->disk->npool; i++) {
 		struct cbuf *c = &w.dep->disk->pool[i];
 
@@ -436,6 +459,15 @@ static void check_version(u32 v)
 	if (meta->serial < w.serial && !w.loose && !w.lost)
 		sim_fail("the serial number goes back: %llu, was %llu",
 			 (unsigned long long)meta->serial, (unsigned long long)w.serial);
+	if (v == w.bad && w.serial_of[v] <= w.bad_serial && v != w.bound && !w.loose && !w.lost)
+		sim_fail("version %u comes up again, and was left because it did not boot", v);
+	if (v == w.prev && v != w.bound && w.boot - w.shown[v] > 3 && !w.up && !w.loose && !w.lost &&
+	    !memcmp(meta->bad, w.net.v[w.bound].digest, 32)) {
+		sim_total.rolled_back++;
+		w.bad = w.bound;
+		w.bad_serial = meta->bad_serial;
+		return;
+	}
 	if (v != w.bound && !w.loose && !w.lost && w.serial_of[v] < w.serial)
 		sim_fail("version %u comes up, last offered with serial %llu, known is %llu", v,
 			 (unsigned long long)w.serial_of[v], (unsigned long long)w.serial);
@@ -460,10 +492,17 @@ static void on_ready(void)
 	check_version(v);
 	sim_say("ready version=%u policy=%s complete=%u", v, keep ? "push" : "boot",
 		store_meta(s)->complete);
-	if (v != w.bound)
+	if (v != w.bound) {
 		sim_total.switches++;
+		w.prev = w.lost || w.bad == w.bound ? NONE : w.bound;
+		w.up = false;
+	}
+	w.up |= store_meta(s)->up;
+	w.shown[v] = w.boot;
 	if (w.lost)
 		sim_total.claims++;
+	if (w.lost || w.loose)
+		w.bad = NONE;
 	if (w.lost && !w.claimed)
 		sim_fail("a damaged store is made anew without being claimed");
 	w.phase = PHASE_LOOK;
@@ -514,6 +553,8 @@ static void trouble(const struct deploy_status *st)
 static void to_run(void)
 {
 	w.phase = PHASE_RUN;
+	if (!w.net.v[w.bound].sick && sim_below(&w.rng, 4))
+		deploy_guest_up(w.dep);
 	sim_guest_more(w.ops, w.wide ? 1 + sim_below(&w.rng, 2) : 0);
 }
 
@@ -822,6 +863,10 @@ static void power_off(void)
 		w.unseen |= w.net.served;
 		w.complete = false; /* it may show another version now */
 	}
+	if (!w.attached && w.second)
+		w.unseen = ~0u; /* back and forth, perhaps */
+	if (w.attached)
+		w.second = store()->other.map || store()->dropped;
 	sim_total.cuts += w.ending == END_CUT && w.disk.dead;
 	sim_total.warm += w.ending == END_WARM;
 	if (w.attached) {

@@ -308,6 +308,13 @@ static void lost_sums_are_no_loss(void **state)
 	assert_guest_sees(image[0]);
 }
 
+static void off(u32 seed)
+{
+	pull_the_plug(seed);
+	fake_source_up(&net, false);
+}
+
+/* Staged while the old one runs; the next boot needs no network to change over. */
 static void update_at_the_next_boot(void **state)
 {
 	u32 fetches;
@@ -317,20 +324,128 @@ static void update_at_the_next_boot(void **state)
 	assert_true(ready(60));
 	wait_complete();
 	issue(1, 2, TICKET_POLICY_PUSH);
-	run_for(400); /* asks again now and then */
-	assert_guest_sees(image[0]);
-	pull_the_plug(1);
 	fetches = net.fetches;
-	switch_on();
-	assert_true(ready(20));
-	assert_guest_sees(image[1]);
-	wait_complete();
+	run_for(400); /* asks again now and then */
 	assert_in_range(net.fetches - fetches, 1, CHUNKS / 2 + 2); /* what both have is kept */
-	pull_the_plug(2);
-	fake_source_up(&net, false);
+	assert_guest_sees(image[0]);
+	off(1);
+	fetches = net.fetches;
 	switch_on();
 	assert_true(ready(1));
 	assert_guest_sees(image[1]);
+	assert_int_equal(net.fetches, fetches);
+	off(2);
+	switch_on();
+	assert_true(ready(1));
+	assert_guest_sees(image[1]);
+}
+
+/* Not staged to the end: the rest is streamed, and nothing is fetched twice. */
+static void update_staged_by_half(void **state)
+{
+	u32 fetches, total;
+
+	(void)state;
+	switch_on();
+	assert_true(ready(60));
+	wait_complete();
+	issue(1, 2, TICKET_POLICY_PUSH);
+	total = net.fetches;
+	for (u32 i = 0; i < 1000000 && net.fetches < total + 12; i++)
+		round_trip();
+	pull_the_plug(1);
+	switch_on();
+	assert_true(ready(20));
+	fetches = net.fetches;
+	assert_true(fetches < total + CHUNKS / 2);
+	assert_guest_sees(image[1]);
+	wait_complete();
+	assert_in_range(net.fetches - total, 1, CHUNKS / 2 + 4);
+}
+
+static void stage_and_switch(void)
+{
+	switch_on();
+	assert_true(ready(60));
+	deploy_attached(dep);
+	deploy_guest_up(dep);
+	wait_complete();
+	issue(1, 2, TICKET_POLICY_PUSH);
+	run_for(400);
+	off(1);
+}
+
+/* Three boots that bring no guest up, and the PC is back where it was, and stays there. */
+static void goes_back_by_itself(void **state)
+{
+	(void)state;
+	stage_and_switch();
+	for (u32 i = 0; i < 3; i++) {
+		switch_on();
+		assert_true(ready(1));
+		deploy_attached(dep);
+		assert_guest_sees(image[1]);
+		off(i);
+	}
+	fake_source_up(&net, true); /* the server still offers it */
+	for (u32 i = 0; i < 3; i++) {
+		switch_on();
+		assert_true(ready(20));
+		deploy_attached(dep);
+		assert_guest_sees(image[0]);
+		run_for(400);
+		assert_non_null(strstr(net.last_post, "rolled_back_from"));
+		pull_the_plug(i);
+	}
+	issue(1, 3, TICKET_POLICY_PUSH); /* offered once more, on purpose */
+	switch_on();
+	assert_true(ready(20));
+	run_for(400);
+	off(7);
+	switch_on();
+	assert_true(ready(1));
+	assert_guest_sees(image[1]);
+}
+
+static void stays_when_the_guest_is_up(void **state)
+{
+	(void)state;
+	stage_and_switch();
+	for (u32 i = 0; i < 5; i++) {
+		switch_on();
+		assert_true(ready(1));
+		deploy_attached(dep);
+		assert_guest_sees(image[1]);
+		if (i == 2) { /* it still uses its disk after a minute */
+			run_for(61);
+			assert_int_equal(guest_io(BLK_READ, 0, 4096, 10), 0);
+			run_for(5);
+		}
+		off(i);
+	}
+}
+
+static void never_means_never(void **state)
+{
+	(void)state;
+	issue(0, 2, TICKET_POLICY_NEVER);
+	switch_on();
+	assert_true(ready(60));
+	wait_complete();
+	memset(buf, 0x77, 8192);
+	assert_int_equal(guest_io(BLK_WRITE, 3 * CHUNK, 8192, 10), 0);
+	assert_int_equal(guest_io(BLK_FLUSH, 0, 0, 10), 0);
+	issue(1, 3, TICKET_POLICY_NEVER);
+	for (u32 boot = 0; boot < 3; boot++) {
+		run_for(400);
+		pull_the_plug(boot);
+		switch_on();
+		assert_true(ready(20));
+		assert_int_equal(guest_io(BLK_READ, 3 * CHUNK, 8192, 10), 0);
+		assert_int_equal(buf[0], 0x77);
+		assert_int_equal(guest_io(BLK_READ, CHUNK, 8192, 10), 0);
+		assert_memory_equal(buf, image[0] + CHUNK, 8192);
+	}
 }
 
 static void power_cuts_anywhere(void **state)
@@ -443,6 +558,10 @@ int main(void)
 		T(damage_on_the_disk_offline_is_one_error),
 		T(lost_sums_are_no_loss),
 		T(update_at_the_next_boot),
+		T(update_staged_by_half),
+		T(goes_back_by_itself),
+		T(stays_when_the_guest_is_up),
+		T(never_means_never),
 		T(power_cuts_anywhere),
 		T(memory_instead_of_a_disk),
 		T(memory_smaller_than_the_image),
