@@ -36,6 +36,7 @@
 #define SITEKEY_MAGIC "FRSHKEY1"
 #define SITEKEY_HEAD_BYTES 16
 #define TEMPLATE_PATH "boot/ipxe/boot.ipxe.in"
+#define TEMPLATE_INSTALLED "/usr/share/freshet/boot.ipxe.in"
 #define FAT_EPOCH "315532800" /* 1980-01-01, the first moment FAT knows */
 
 extern char **environ;
@@ -232,6 +233,8 @@ static int make_script(struct boot_files *f, const struct boot_args *a)
 	FILE *out;
 	int err = read_file(path, SCRIPT_MAX, &template, &bytes);
 
+	if (err == -ENOENT && !a->ipxe)
+		err = read_file(TEMPLATE_INSTALLED, SCRIPT_MAX, &template, &bytes);
 	if (err && (a->ipxe || err != -ENOENT)) {
 		cli_error("cannot read the iPXE template %s: %s", path, strerror(-err));
 		return err;
@@ -320,15 +323,15 @@ static int old_esp(const struct datadir *d, u8 version[SHA256_BYTES])
 }
 
 /* The ESP as an image like any other, so that PCs fetch and check it in the same way. */
-static int publish_esp(const struct datadir *d, const struct crypto_key *key, const char *image,
+static int publish_esp(struct datadir *d, const struct crypto_key *key, const char *image,
 		       bool quiet, u8 version[SHA256_BYTES])
 {
 	u8 before[SHA256_BYTES];
+	struct source source;
 	struct build_params p = {
 		.dir = d,
 		.key = key,
-		.fd = open(image, O_RDONLY | O_CLOEXEC),
-		.image_bytes = GPT_ESP_BYTES,
+		.source = &source,
 		.name = "esp",
 		.label = "",
 		.chunk_bytes = MANIFEST_CHUNK_DEFAULT,
@@ -340,10 +343,12 @@ static int publish_esp(const struct datadir *d, const struct crypto_key *key, co
 	};
 	char line[DIGEST_HEX + 2];
 	struct build_result r;
-	int err = p.fd < 0 ? -errno : image_build(&p, &r);
+	int err = source_open(&source, image, "raw", 512);
 
-	if (p.fd >= 0)
-		close(p.fd);
+	if (!err) {
+		err = image_build(&p, &r);
+		source_close(&source);
+	}
 	if (!err) {
 		memcpy(version, r.version, SHA256_BYTES);
 		fmt_hex(line, r.version, SHA256_BYTES);
@@ -368,7 +373,7 @@ static int write_files(const struct datadir *d, const struct boot_files *f)
 	return err;
 }
 
-static enum cli_exit build_locked(const struct boot_args *a, const struct datadir *d,
+static enum cli_exit build_locked(const struct boot_args *a, struct datadir *d,
 				  struct boot_files *f, const u8 pub[P256_PUB_BYTES],
 				  const struct crypto_key *key)
 {
@@ -442,8 +447,9 @@ const struct cli_command cmd_boot_build = {
 		"  --efi FILE       freshet.efi as it was built\n"
 		"  --server URL     where PCs find freshetd, e.g. http://10.0.0.1:8080\n"
 		"  --option K=V     another line for freshet.conf; may be given many times\n"
-		"  --ipxe FILE      the script's template (default " TEMPLATE_PATH "\n"
-		"                   or one built in); @SERVER@ and @OPTIONS@ are replaced\n"
+		"  --ipxe FILE      the script's template (default " TEMPLATE_PATH ",\n"
+		"                   the installed one, or one built in); @SERVER@ and @OPTIONS@\n"
+		"                   are replaced\n"
 		"  --no-esp         leave the ESP alone: PCs cannot boot offline\n"
 		"  --quiet          no progress\n"
 		"\n"

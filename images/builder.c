@@ -1,32 +1,28 @@
 /*
- * builder.c - a raw disk into chunk objects and a signed manifest
+ * builder.c - a disk into chunk objects and a signed manifest
  *
  * Threads take the next chunk of the disk off a counter, so reading stays close
  * to sequential. A chunk is skipped if it is a hole or zero, hashed, looked up
  * in the set of this run, then in the store, and compressed only if it is new to
- * both. New objects are written to tmp/ under their digest.
+ * both. New objects go to incoming/; one that an interrupted run left there is
+ * compared and used again, so that run's compressing is not lost.
  *
- * When all are there: sync the file system once, rename them all into place,
- * sync again, and only then write the manifest. One syncfs(2) for a hundred
- * thousand objects instead of as many fsync(2); and no name in objects/ ever
- * stands for bytes that a power cut could still take away. A run that is
- * killed leaves tmp/ to be swept by the next one and names nothing.
+ * When all are there they are published (server/data/publish.c), which is the only
+ * moment that needs the folder's lock. A run that is killed names nothing.
  */
 #include "images/builder.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fmt.h"
 #include "base/plat.h"
 #include "server/data/digestset.h"
+#include "server/data/publish.h"
 #include "storage/format/chunk.h"
 
 #define BLOCK_BYTES 4096u /* what used_bytes counts in */
@@ -41,13 +37,14 @@ struct build {
 	atomic_int err;			      /* (a) first error; others stop */
 	pthread_mutex_t lock;
 	struct digestset set;	/* [lock] */
-	u64 new_bytes, new_objects, stored_bytes; /* [lock] */
+	u64 new_bytes, new_objects, stored_bytes, resumed; /* [lock] */
 };
 
 struct worker {
 	struct build *b;
 	u8 *plain, *object;
-	u64 data_start, data_end; /* the extent of the file we are in; [start, end) holds data */
+	u8 *old; /* what incoming/ has of a chunk */
+	struct source_reader reader;
 	pthread_t thread;
 };
 
@@ -76,65 +73,6 @@ static u64 used_bytes(const u8 *p, u32 bytes)
 	return used;
 }
 
-/* Does [@off, @off + @bytes) lie in a hole? Where the file system cannot tell, no. */
-static bool in_hole(struct worker *w, u64 off, u32 bytes)
-{
-	int fd = w->b->p->fd;
-	off_t data, hole;
-
-	if (off >= w->data_end) {
-		data = lseek(fd, (off_t)off, SEEK_DATA);
-		if (data < 0 && errno == ENXIO)
-			data = (off_t)w->b->p->image_bytes;
-		else if (data < 0)
-			data = (off_t)off;
-		hole = lseek(fd, data, SEEK_HOLE);
-		w->data_start = (u64)data;
-		w->data_end = hole > data ? (u64)hole : w->b->p->image_bytes;
-	}
-	return off + bytes <= w->data_start;
-}
-
-static int read_all(int fd, u8 *out, u32 bytes, u64 off)
-{
-	while (bytes) {
-		ssize_t n = pread(fd, out, bytes, (off_t)off);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (!n)
-			return -ENODATA; /* it shrank under us */
-		out += n;
-		off += (u64)n;
-		bytes -= (u32)n;
-	}
-	return 0;
-}
-
-static void tmp_path(char out[DATADIR_PATH_MAX], const u8 digest[SHA256_BYTES])
-{
-	char hex[DIGEST_HEX + 1];
-
-	fmt_snprintf(out, DATADIR_PATH_MAX, "tmp/%s", fmt_hex(hex, digest, SHA256_BYTES));
-}
-
-static int write_tmp(struct build *b, const u8 digest[SHA256_BYTES], const u8 *object, u32 bytes)
-{
-	char path[DATADIR_PATH_MAX];
-	int fd, err;
-
-	tmp_path(path, digest);
-	fd = openat(b->p->dir->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return -errno;
-	err = fd_write_all(fd, object, bytes);
-	if (close(fd) && !err)
-		err = -errno;
-	return err;
-}
-
 /* Note what became of a digest: its object's size, and whether it is to be renamed. */
 static int note_object(struct build *b, const u8 digest[SHA256_BYTES], u32 bytes, u8 flag)
 {
@@ -156,12 +94,20 @@ static int note_object(struct build *b, const u8 digest[SHA256_BYTES], u32 bytes
 	return e ? 0 : -ENOMEM;
 }
 
+/* Is what an earlier run left the same chunk, whole? Nothing there was ever synced. */
+static bool still_good(struct worker *w, const u8 *plain, u32 bytes, const u8 digest[SHA256_BYTES])
+{
+	int n = incoming_read(w->b->p->dir, digest, w->old, w->b->m.chunk_bytes);
+
+	return n == (int)bytes && !memcmp(w->old, plain, bytes);
+}
+
 /* Make sure that the store will have @plain, whose digest is @digest. */
 static int keep_chunk(struct worker *w, const u8 *plain, u32 bytes, const u8 digest[SHA256_BYTES])
 {
 	struct build *b = w->b;
-	char path[DATADIR_PATH_MAX];
-	struct stat st;
+	enum object_place place;
+	u32 stored = 0;
 	bool added;
 	int n, err;
 
@@ -170,13 +116,19 @@ static int keep_chunk(struct worker *w, const u8 *plain, u32 bytes, const u8 dig
 	pthread_mutex_unlock(&b->lock);
 	if (err || !added)
 		return err;
-	path_object(path, digest);
-	if (!fstatat(b->p->dir->fd, path, &st, 0) && st.st_size > CHUNK_HEADER_BYTES)
-		return note_object(b, digest, (u32)st.st_size, OBJECT_OLD);
+	place = object_find(b->p->dir, digest, &stored);
+	if (place == OBJECT_STORED)
+		return note_object(b, digest, stored, OBJECT_OLD);
+	if (place == OBJECT_INCOMING && still_good(w, plain, bytes, digest)) {
+		pthread_mutex_lock(&b->lock);
+		b->resumed++;
+		pthread_mutex_unlock(&b->lock);
+		return note_object(b, digest, stored, OBJECT_NEW);
+	}
 	n = chunk_encode(plain, bytes, b->p->level, w->object);
 	if (n < 0)
 		return n;
-	err = write_tmp(b, digest, w->object, (u32)n);
+	err = incoming_put(b->p->dir, digest, w->object, (size_t)n);
 	return err ? err : note_object(b, digest, (u32)n, OBJECT_NEW);
 }
 
@@ -188,11 +140,11 @@ static int take_chunk(struct worker *w, u64 i)
 	u8 *digest = b->digests + i * SHA256_BYTES;
 	int err;
 
-	if (in_hole(w, off, bytes)) {
+	if (source_hole(&w->reader, off, bytes)) {
 		atomic_fetch_add(&b->zero, 1);
 		return 0;
 	}
-	err = read_all(b->p->fd, w->plain, bytes, off);
+	err = source_read(&w->reader, w->plain, bytes, off);
 	if (err)
 		return err;
 	used = used_bytes(w->plain, bytes);
@@ -229,13 +181,18 @@ static int worker_init(struct worker *w, struct build *b)
 	w->b = b;
 	w->plain = malloc(b->m.chunk_bytes);
 	w->object = malloc(CHUNK_HEADER_BYTES + b->m.chunk_bytes);
-	return w->plain && w->object ? 0 : -ENOMEM;
+	w->old = malloc(b->m.chunk_bytes);
+	if (!w->plain || !w->object || !w->old)
+		return -ENOMEM;
+	return source_reader_init(&w->reader, b->p->source);
 }
 
 static void worker_fini(struct worker *w)
 {
 	free(w->plain);
 	free(w->object);
+	free(w->old);
+	source_reader_fini(&w->reader);
 }
 
 /* The threads do the work, this one watches. */
@@ -245,7 +202,7 @@ static int run_workers(struct build *b, struct worker *workers, unsigned int cou
 	struct cli_progress progress;
 	unsigned int started = 0;
 
-	cli_progress_start(&progress, "image", b->p->image_bytes, b->p->quiet);
+	cli_progress_start(&progress, "image", b->p->source->bytes, b->p->quiet);
 	for (; started < count; started++) {
 		int err = pthread_create(&workers[started].thread, NULL, worker_run,
 					 &workers[started]);
@@ -255,7 +212,7 @@ static int run_workers(struct build *b, struct worker *workers, unsigned int cou
 			break;
 		}
 	}
-	while (!atomic_load(&b->err) && atomic_load(&b->done) < b->p->image_bytes) {
+	while (!atomic_load(&b->err) && atomic_load(&b->done) < b->p->source->bytes) {
 		nanosleep(&nap, NULL);
 		cli_progress_at(&progress, atomic_load(&b->done));
 	}
@@ -283,25 +240,22 @@ static int make_pages(struct worker *w, u8 *pages)
 	return 0;
 }
 
-/* New objects get their names; see the top. */
-static int publish_objects(struct build *b)
+static void count_missing(void *arg, const u8 digest[SHA256_BYTES])
 {
-	const struct datadir *d = b->p->dir;
-	char from[DATADIR_PATH_MAX], to[DATADIR_PATH_MAX];
-	int err = b->new_objects ? datadir_sync(d) : 0;
+	(void)digest;
+	++*(u64 *)arg;
+}
 
-	for (size_t i = 0; !err && i < b->set.room; i++) {
-		const struct digestset_entry *e = &b->set.slots[i];
+/* New objects get their names; old ones may have been collected since we saw them. */
+static int publish_all(struct build *b, const u8 *pages)
+{
+	u64 missing = 0;
+	int err = publish_objects(b->p->dir, b->digests, b->m.chunk_count, count_missing,
+				  &missing);
 
-		if (!e->used || e->flag != OBJECT_NEW)
-			continue;
-		tmp_path(from, e->digest);
-		path_object(to, e->digest);
-		err = datadir_mkdir_for(d, to);
-		if (!err && renameat(d->fd, from, d->fd, to))
-			err = -errno;
-	}
-	return err || !b->new_objects ? err : datadir_sync(d);
+	if (!err)
+		err = publish_objects(b->p->dir, pages, b->m.page_count, count_missing, &missing);
+	return missing ? -EAGAIN : err;
 }
 
 /* Is the version @reuse the same but for its signature? */
@@ -361,7 +315,7 @@ static int describe(struct build *b)
 	b->m = (struct manifest){
 		.chunk_bytes = p->chunk_bytes,
 		.sector_bytes = p->sector_bytes,
-		.image_bytes = p->image_bytes,
+		.image_bytes = p->source->bytes,
 		.created_unix = p->created_unix,
 	};
 	memcpy(b->m.parent, p->parent, SHA256_BYTES);
@@ -371,15 +325,17 @@ static int describe(struct build *b)
 }
 
 /**
- * image_build() - make a version of the disk at @p->fd
+ * image_build() - make a version of the disk @p->source
  * @r: out, on success
  *
- * Return: 0; -ENODATA when the disk shrank meanwhile; errors of files, memory, key.
+ * Return: 0; -ENODATA when the disk shrank meanwhile; -EAGAIN when objects were collected
+ * meanwhile; errors of files, memory, key.
  */
 int image_build(const struct build_params *p, struct build_result *r)
 {
 	struct build b = { .p = p, .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct worker *workers = calloc(p->threads, sizeof(*workers));
+	bool locked = p->dir->lock_fd >= 0;
 	u64 start = plat_time_ns();
 	u8 *pages = NULL;
 	int err;
@@ -401,16 +357,21 @@ int image_build(const struct build_params *p, struct build_result *r)
 	if (!err)
 		err = make_pages(&workers[0], pages);
 	b.m.pages = pages;
+	if (!err && !locked)
+		err = datadir_lock(p->dir);
 	if (!err)
-		err = publish_objects(&b);
+		err = publish_all(&b, pages);
 	if (!err)
 		err = publish_manifest(&b, r);
+	if (!locked)
+		datadir_unlock(p->dir);
 	r->used_bytes = atomic_load(&b.used);
 	r->chunks = b.m.chunk_count;
 	r->zero = atomic_load(&b.zero);
 	r->stored_bytes = b.stored_bytes;
 	r->new_objects = b.new_objects;
 	r->new_bytes = b.new_bytes;
+	r->resumed = b.resumed;
 	r->ns = plat_time_ns() - start;
 	for (unsigned int i = 0; workers && i < p->threads; i++)
 		worker_fini(&workers[i]);

@@ -1,17 +1,17 @@
 /*
- * builder.h - a raw disk into chunk objects and a signed manifest
+ * builder.h - a disk into chunk objects and a signed manifest
  */
 #ifndef IMAGES_BUILDER_H
 #define IMAGES_BUILDER_H
 
 #include "images/cli.h"
+#include "images/source.h"
 #include "storage/format/manifest.h"
 
 struct build_params {
-	const struct datadir *dir; /* locked */
+	struct datadir *dir; /* locked or not: publishing takes the lock if need be */
 	const struct crypto_key *key;
-	int fd; /* the raw disk */
-	u64 image_bytes;
+	struct source *source;
 	const char *name, *label;
 	u32 chunk_bytes, sector_bytes;
 	int level;
@@ -30,6 +30,7 @@ struct build_result {
 	u64 unique;	  /* different chunks, table pages not counted */
 	u64 stored_bytes; /* objects that the version needs, pages and manifest too */
 	u64 new_objects, new_bytes;
+	u64 resumed; /* of them, left by a build that was interrupted */
 	u64 ns;
 };
 

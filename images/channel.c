@@ -1,11 +1,8 @@
 /*
  * channel.c - freshet channel: point names at versions
  */
-#include <fcntl.h>
-#include <ftw.h>
 #include <getopt.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fmt.h"
@@ -98,60 +95,40 @@ const struct cli_command cmd_channel_set = {
 	.run = run_set,
 };
 
-/* nftw(3) hands no argument through. */
-static struct {
-	struct datadir *d;
-	size_t prefix;
-	u8 pub[P256_PUB_BYTES];
-	int bad;
-} show;
-
-static int show_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+static void show_one(void *arg, const char *name, int err, const struct channel *ch)
 {
-	const char *name = path + show.prefix;
 	char hex[DIGEST_HEX + 1];
-	struct channel ch;
-	int err;
 
-	(void)st;
-	(void)ftw;
-	if (type != FTW_F)
-		return 0;
-	err = channel_name_ok(name, strlen(name)) ? channel_read(show.d, name, show.pub, &ch) :
-						    -EINVAL;
 	if (err) {
-		cli_error("%s is not to be trusted: %s", path,
+		cli_error("channels/%s is not to be trusted: %s", name,
 			  err == -EKEYREJECTED ? "bad signature" : err_name(err));
-		show.bad++;
+		++*(int *)arg;
 	} else {
-		printf("%-20s serial %-6llu %s\n", name, (unsigned long long)ch.serial,
-		       cli_hex(hex, ch.version));
+		printf("%-20s serial %-6llu %s\n", name, (unsigned long long)ch->serial,
+		       cli_hex(hex, ch->version));
 	}
-	return 0;
 }
 
 static enum cli_exit run_show(const struct cli_command *c, int argc, char **argv)
 {
 	const char *data, *key_path;
 	enum cli_exit ret;
+	u8 pub[P256_PUB_BYTES];
 	struct datadir d;
-	char path[4096];
+	int bad = 0, err;
 
 	ret = parse(c, argc, argv, &data, &key_path);
 	if (ret)
 		return ret;
 	if (argc != optind)
 		return cli_usage(c, NULL);
-	if (cli_public_key(show.pub, key_path, data) || cli_open_data(&d, data, false))
+	if (cli_public_key(pub, key_path, data) || cli_open_data(&d, data, false))
 		return CLI_FAILED;
-	show.d = &d;
-	show.prefix = (size_t)fmt_snprintf(path, sizeof(path), "%s/channels", data) + 1;
-	if (nftw(path, show_one, 16, FTW_PHYS)) {
-		cli_error("cannot read %s: %s", path, strerror(errno));
-		show.bad++;
-	}
+	err = channel_list(&d, pub, show_one, &bad);
+	if (err)
+		cli_error("cannot read %s/channels: %s", data, strerror(-err));
 	datadir_close(&d);
-	return show.bad ? CLI_FAILED : CLI_OK;
+	return bad || err ? CLI_FAILED : CLI_OK;
 }
 
 const struct cli_command cmd_channel_show = {

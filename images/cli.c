@@ -3,6 +3,7 @@
  */
 #include "images/cli.h"
 
+#include <grp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,28 +29,38 @@ void cli_error(const char *fmt, ...)
 	fputc('\n', stderr);
 }
 
+static const char *verb(const struct cli_command *c)
+{
+	return c->verb ? c->verb : "";
+}
+
+static const char *space(const struct cli_command *c)
+{
+	return c->verb ? " " : "";
+}
+
 /** cli_usage() - the command line is wrong: say how it should be */
 enum cli_exit cli_usage(const struct cli_command *c, const char *fmt, ...)
 {
 	va_list ap;
 
 	if (fmt && *fmt) {
-		fprintf(stderr, "freshet %s %s: ", c->group, c->verb);
+		fprintf(stderr, "freshet %s%s%s: ", c->group, space(c), verb(c));
 		va_start(ap, fmt);
 		vfprintf(stderr, fmt, ap);
 		va_end(ap);
 		fputc('\n', stderr);
 	}
-	fprintf(stderr, "usage: freshet %s %s %s\n", c->group, c->verb, c->args);
-	fprintf(stderr, "freshet %s %s --help tells more\n", c->group, c->verb);
+	fprintf(stderr, "usage: freshet %s%s%s %s\n", c->group, space(c), verb(c), c->args);
+	fprintf(stderr, "freshet %s%s%s --help tells more\n", c->group, space(c), verb(c));
 	return CLI_USAGE;
 }
 
 /** cli_help() - what --help prints */
 enum cli_exit cli_help(const struct cli_command *c)
 {
-	printf("usage: freshet %s %s %s\n\n%s\n\n%s", c->group, c->verb, c->args, c->summary,
-	       c->help);
+	printf("usage: freshet %s%s%s %s\n\n%s\n\n%s", c->group, space(c), verb(c), c->args,
+	       c->summary, c->help);
 	return CLI_OK;
 }
 
@@ -121,6 +132,41 @@ void cli_json_text(FILE *f, const char *text)
 }
 
 /**
+ * cli_be_owner() - write into the folder as the one it belongs to
+ *
+ * freshetd runs as a user of its own. What root wrote there it could not change: a
+ * folder of objects made by a build would be closed to the next push.
+ */
+void cli_be_owner(const struct datadir *d)
+{
+	struct stat st;
+
+	if (geteuid() || fstat(d->fd, &st) || !st.st_uid)
+		return;
+	if (setgroups(0, NULL) || setegid(st.st_gid) || seteuid(st.st_uid))
+		cli_error("cannot act as the owner of %s: %s", d->path, strerror(errno));
+}
+
+/** cli_be_self() - back again, to write elsewhere */
+void cli_be_self(void)
+{
+	if (geteuid() != getuid() && (seteuid(getuid()) || setegid(getgid())))
+		cli_error("cannot act as root again: %s", strerror(errno));
+}
+
+/** cli_make_data() - open the data folder, make it if need be, and lock nothing */
+int cli_make_data(struct datadir *d, const char *path)
+{
+	int err = datadir_open(d, path, true);
+
+	if (err)
+		cli_error("cannot open the data folder %s: %s", path, strerror(-err));
+	else
+		cli_be_owner(d);
+	return err;
+}
+
+/**
  * cli_open_data() - open the data folder, and say what is wrong when it does not open
  * @write: make it if need be, and wait to be its only writer
  */
@@ -132,8 +178,10 @@ int cli_open_data(struct datadir *d, const char *path, bool write)
 		cli_error("cannot open the data folder %s: %s", path, strerror(-err));
 		return err;
 	}
-	if (write)
+	if (write) {
+		cli_be_owner(d);
 		err = datadir_lock(d);
+	}
 	if (err) {
 		cli_error("cannot lock the data folder %s: %s", path, strerror(-err));
 		datadir_close(d);
@@ -272,6 +320,13 @@ void cli_progress_at(struct cli_progress *p, u64 done)
 		return;
 	p->last_ns = now;
 	p->last_tenth = tenth;
+	if (p->counts) {
+		fprintf(stderr, "%s%s: %3llu%%  %llu of %llu objects%s", p->tty ? "\r" : "",
+			p->what, (unsigned long long)(done * 100 / p->total),
+			(unsigned long long)(done / MIB), (unsigned long long)(p->total / MIB),
+			p->tty ? "  " : "\n");
+		return;
+	}
 	fprintf(stderr, "%s%s: %3llu%%  %llu of %llu MiB  %llu MB/s%s", p->tty ? "\r" : "", p->what,
 		(unsigned long long)(done * 100 / p->total), (unsigned long long)(done / MIB),
 		(unsigned long long)(p->total / MIB), (unsigned long long)(done / 1000 / ms),

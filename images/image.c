@@ -4,20 +4,24 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include <linux/fs.h>
 
 #include "base/err.h"
 #include "base/fmt.h"
 #include "images/builder.h"
 #include "images/cli.h"
+#include "images/nbd_server.h"
 #include "images/walk.h"
 #include "server/data/channels.h"
+#include "server/data/version.h"
+
+extern char **environ;
 
 #define LEVEL_DEFAULT 6
 #define THREADS_MAX 64
@@ -44,6 +48,7 @@ enum {
 	OPT_CREATED,
 	OPT_THREADS,
 	OPT_JSON,
+	OPT_FORMAT,
 	OPT_QUIET,
 };
 
@@ -60,12 +65,13 @@ static const struct option build_options[] = {
 	{ "created", required_argument, NULL, OPT_CREATED },
 	{ "threads", required_argument, NULL, OPT_THREADS },
 	{ "json", required_argument, NULL, OPT_JSON },
+	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "quiet", no_argument, NULL, OPT_QUIET },
 	{ 0 },
 };
 
 struct build_args {
-	const char *data, *key, *name, *channel, *label, *parent, *json, *disk;
+	const char *data, *key, *name, *channel, *label, *parent, *json, *disk, *format;
 	u64 chunk, level, sector, created, threads;
 	bool quiet;
 };
@@ -130,6 +136,9 @@ static enum cli_exit build_parse(const struct cli_command *c, struct build_args 
 		case OPT_JSON:
 			a->json = optarg;
 			break;
+		case OPT_FORMAT:
+			a->format = optarg;
+			break;
 		case OPT_QUIET:
 			a->quiet = true;
 			break;
@@ -140,7 +149,7 @@ static enum cli_exit build_parse(const struct cli_command *c, struct build_args 
 	if (bad)
 		return cli_usage(c, "\"%s\" is not a number", optarg);
 	if (optind + 1 != argc || !a->data || !a->name)
-		return cli_usage(c, "--data, --name and one raw disk file are needed");
+		return cli_usage(c, "--data, --name and one disk are needed");
 	a->disk = argv[optind];
 	if (!manifest_name_ok(a->name, strlen(a->name)))
 		return cli_usage(c, "a name is up to 63 of a-z 0-9 . _ -, and starts with no dot");
@@ -153,44 +162,13 @@ static enum cli_exit build_parse(const struct cli_command *c, struct build_args 
 		return cli_usage(c, "--chunk is a power of two from 64K to 1M");
 	if (a->level > 9)
 		return cli_usage(c, "--level is 0 (fast) to 9 (small)");
+	if (a->format && !strstr(" raw qcow2 vmdk vhdx vdi vpc ", a->format))
+		return cli_usage(c, "--format is raw, qcow2, vmdk, vhdx, vdi or vpc");
 	if (a->sector != 512 && a->sector != 4096)
 		return cli_usage(c, "--sector is 512 or 4096");
 	if (a->threads < 1 || a->threads > THREADS_MAX)
 		return cli_usage(c, "--threads is 1 to %d", THREADS_MAX);
 	return CLI_OK;
-}
-
-/* Open the disk and learn its size; a file or a block device. */
-static int open_disk(const char *path, u64 sector, u64 *bytes)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st)) {
-		cli_error("cannot open %s: %s", path, strerror(errno));
-		goto bad;
-	}
-	*bytes = (u64)st.st_size;
-	if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, bytes)) {
-		cli_error("cannot tell the size of %s: %s", path, strerror(errno));
-		goto bad;
-	}
-	if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode)) {
-		cli_error("%s is neither a file nor a disk", path);
-		goto bad;
-	}
-	if (!*bytes || *bytes % sector) {
-		cli_error("%s has %llu bytes, which is no whole number of %llu-byte sectors; "
-			  "is it a raw disk? (convert others with: qemu-img convert -O raw)",
-			  path, (unsigned long long)*bytes, (unsigned long long)sector);
-		goto bad;
-	}
-	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	return fd;
-bad:
-	if (fd >= 0)
-		close(fd);
-	return -1;
 }
 
 static int write_json(const char *path, const struct build_args *a, const struct build_params *p,
@@ -215,7 +193,7 @@ static int write_json(const char *path, const struct build_args *a, const struct
 		"  \"chunks\": %llu,\n  \"unique_chunks\": %llu,\n  \"zero_chunks\": %llu,\n"
 		"  \"stored_bytes\": %llu,\n  \"new_objects\": %llu,\n  \"new_bytes\": %llu,\n"
 		"  \"seconds\": %llu.%03llu\n}\n",
-		(unsigned long long)p->image_bytes, (unsigned long long)r->used_bytes,
+		(unsigned long long)p->source->bytes, (unsigned long long)r->used_bytes,
 		p->chunk_bytes, (unsigned long long)r->chunks, (unsigned long long)r->unique,
 		(unsigned long long)r->zero, (unsigned long long)r->stored_bytes,
 		(unsigned long long)r->new_objects, (unsigned long long)r->new_bytes,
@@ -237,11 +215,14 @@ static void print_summary(const struct build_params *p, const struct build_resul
 
 	printf("version  %s\n", cli_hex(hex, r->version));
 	printf("image    %llu MiB, %llu MiB of it used\n",
-	       (unsigned long long)(p->image_bytes / MIB),
+	       (unsigned long long)(p->source->bytes / MIB),
 	       (unsigned long long)(r->used_bytes / MIB));
 	printf("chunks   %llu of %u KiB: %llu different, %llu zero\n",
 	       (unsigned long long)r->chunks, p->chunk_bytes / 1024,
 	       (unsigned long long)r->unique, (unsigned long long)r->zero);
+	if (r->resumed)
+		printf("resumed  %llu objects of a build that was interrupted\n",
+		       (unsigned long long)r->resumed);
 	printf("stored   %llu MiB, %llu MiB of it new (%llu objects)\n",
 	       (unsigned long long)(r->stored_bytes / MIB),
 	       (unsigned long long)(r->new_bytes / MIB), (unsigned long long)r->new_objects);
@@ -253,7 +234,7 @@ static void print_summary(const struct build_params *p, const struct build_resul
 }
 
 static enum cli_exit build_and_publish(const struct build_args *a, struct build_params *p,
-				       const struct datadir *d)
+				       struct datadir *d)
 {
 	struct channel ch, *chp = NULL;
 	struct build_result r;
@@ -261,11 +242,16 @@ static enum cli_exit build_and_publish(const struct build_args *a, struct build_
 
 	if (err) {
 		cli_error("building failed: %s; nothing was published",
-			  err == -ENODATA ? "the disk became shorter meanwhile" : strerror(-err));
+			  err == -ENODATA ? "the disk became shorter meanwhile" :
+			  err == -EAGAIN ? "objects were collected meanwhile; run it again" :
+					   strerror(-err));
 		return CLI_FAILED;
 	}
 	if (a->channel) {
-		err = channel_point(d, p->key, a->channel, r.version, &ch);
+		err = datadir_lock(d);
+		if (!err)
+			err = channel_point(d, p->key, a->channel, r.version, &ch);
+		datadir_unlock(d);
 		if (err) {
 			cli_error("the version is there, but channel %s was not moved: %s",
 				  a->channel, strerror(-err));
@@ -275,6 +261,7 @@ static enum cli_exit build_and_publish(const struct build_args *a, struct build_
 	}
 	if (!a->json || strcmp(a->json, "-"))
 		print_summary(p, &r, chp);
+	cli_be_self();
 	return a->json && write_json(a->json, a, p, &r, chp) ? CLI_FAILED : CLI_OK;
 }
 
@@ -285,28 +272,25 @@ static enum cli_exit run_build(const struct cli_command *c, int argc, char **arg
 	struct crypto_key *key;
 	u8 pub[P256_PUB_BYTES];
 	struct build_args a;
+	struct source source;
 	struct datadir d;
-	u64 bytes;
-	int fd;
 
 	ret = build_parse(c, &a, argc, argv);
 	if (ret)
 		return ret;
-	fd = open_disk(a.disk, a.sector, &bytes);
-	if (fd < 0)
+	if (source_open(&source, a.disk, a.format, a.sector))
 		return CLI_FAILED;
 	ret = CLI_FAILED;
 	if (cli_private_key(&key, a.key, a.data))
 		goto no_key;
-	if (cli_open_data(&d, a.data, true))
+	if (cli_make_data(&d, a.data))
 		goto no_data;
 	key_public(key, pub);
 	if (a.parent && cli_version(&d, a.parent, pub, p.parent))
 		goto out;
 	p.dir = &d;
 	p.key = key;
-	p.fd = fd;
-	p.image_bytes = bytes;
+	p.source = &source;
 	p.name = a.name;
 	p.label = a.label;
 	p.chunk_bytes = (u32)a.chunk;
@@ -321,7 +305,7 @@ out:
 no_data:
 	key_free(key);
 no_key:
-	close(fd);
+	source_close(&source);
 	return ret;
 }
 
@@ -329,7 +313,7 @@ const struct cli_command cmd_image_build = {
 	.group = "image",
 	.verb = "build",
 	.args = "--data DIR --name NAME [OPTIONS] DISK",
-	.summary = "make a version of a raw disk: chunk objects and a signed manifest",
+	.summary = "make a version of a disk: chunk objects and a signed manifest",
 	.help = "  --data DIR        the site's data folder; made if need be\n"
 		"  --key FILE        the site's private key (default DIR/site.key)\n"
 		"  --name NAME       the image's name: a-z 0-9 . _ -\n"
@@ -340,19 +324,23 @@ const struct cli_command cmd_image_build = {
 		"  --level N         zlib's, 0 to 9 (default 6)\n"
 		"  --sector BYTES    of the PC's virtual disk: 512 (default) or 4096\n"
 		"  --created UNIX    time in the manifest (default SOURCE_DATE_EPOCH or now)\n"
+		"  --format F        raw, qcow2, vmdk, vhdx, vdi, vpc (default: by its\n"
+		"                    first bytes)\n"
 		"  --threads N       (default: one per CPU)\n"
 		"  --json FILE       the summary as JSON; - for standard output\n"
 		"  --quiet           no progress\n"
 		"\n"
 		"Holes and zero chunks cost nothing, chunks that the store has are not written\n"
-		"again. A build that is interrupted has published nothing; run it again.\n",
+		"again. A build that is interrupted has published nothing; run it again, and\n"
+		"it goes on with what it has. DISK is a file or a block device; other formats\n"
+		"than raw are read through qemu-nbd, without a copy.\n",
 	.run = run_build,
 };
 
 /* ---------------------------------------------------------------- verify, export */
 
 struct version_args {
-	const char *data, *key;
+	const char *data, *key, *format;
 	bool quiet;
 	int count; /* of other arguments */
 	char **rest;
@@ -372,6 +360,9 @@ static enum cli_exit version_parse(const struct cli_command *c, struct version_a
 			break;
 		case OPT_KEY:
 			a->key = optarg;
+			break;
+		case OPT_FORMAT:
+			a->format = optarg;
 			break;
 		case OPT_QUIET:
 			a->quiet = true;
@@ -507,6 +498,63 @@ static enum cli_exit export_to(struct opened *o, const char *path, bool quiet)
 	return err || w.bad ? CLI_FAILED : CLI_OK;
 }
 
+static void *serve_run(void *arg)
+{
+	nbd_server_run(arg, -1);
+	return NULL;
+}
+
+/* qemu-img reads the version from us as a disk and writes what it likes: no copy between. */
+static int convert(const struct datadir *d, const struct version *v, const char *format,
+		   const char *path, bool quiet)
+{
+	char folder[] = "/tmp/freshet-XXXXXX", socket[64], url[128];
+	const char *argv[] = { "qemu-img", "convert", quiet ? "-q" : "-p", "-f", "raw", "-O",
+			       format,	   url,	      path,		   NULL };
+	struct nbd_server s = { .d = d, .v = v, .fd = -1, .once = true };
+	pthread_t thread;
+	int err, status = -1;
+	pid_t pid;
+
+	if (!mkdtemp(folder))
+		return -errno;
+	fmt_snprintf(socket, sizeof(socket), "%s/nbd", folder);
+	fmt_snprintf(url, sizeof(url), "nbd+unix:///?socket=%s", socket);
+	err = nbd_server_listen_unix(&s, socket);
+	if (!err)
+		err = -pthread_create(&thread, NULL, serve_run, &s);
+	if (!err) {
+		err = -posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+		if (err)
+			cli_error("cannot run qemu-img: %s; install the package qemu-utils",
+				  strerror(-err));
+	}
+	if (!err && (waitpid(pid, &status, 0) < 0 || status))
+		err = -EIO; /* its own words are on the screen; the thread ends with us */
+	unlink(socket);
+	rmdir(folder);
+	return err;
+}
+
+static enum cli_exit export_as(struct opened *o, const struct version_args *a)
+{
+	const char *why;
+	struct version v;
+	int err = version_load(&o->d, o->version, o->pub, &v, &why);
+
+	if (err) {
+		cli_error("version %s: %s", a->rest[0], why);
+		return CLI_FAILED;
+	}
+	err = convert(&o->d, &v, a->format, a->rest[1], a->quiet);
+	if (err)
+		cli_error("%s is not complete", a->rest[1]);
+	/* After a failure the thread may still serve from @v. */
+	if (!err)
+		version_free(&v);
+	return err ? CLI_FAILED : CLI_OK;
+}
+
 static enum cli_exit run_export(const struct cli_command *c, int argc, char **argv)
 {
 	struct version_args a;
@@ -518,7 +566,8 @@ static enum cli_exit run_export(const struct cli_command *c, int argc, char **ar
 		return ret;
 	if (open_version(&o, &a))
 		return CLI_FAILED;
-	ret = export_to(&o, a.rest[1], a.quiet);
+	ret = !a.format || !strcmp(a.format, "raw") ? export_to(&o, a.rest[1], a.quiet) :
+						      export_as(&o, &a);
 	close_version(&o);
 	return ret;
 }
@@ -526,10 +575,11 @@ static enum cli_exit run_export(const struct cli_command *c, int argc, char **ar
 const struct cli_command cmd_image_export = {
 	.group = "image",
 	.verb = "export",
-	.args = "--data DIR [--key FILE] VERSION OUT",
-	.summary = "write a version back into a raw disk file",
+	.args = "--data DIR [--key FILE] [--format F] VERSION OUT",
+	.summary = "write a version back into a disk file",
 	.help = "  --data DIR   the site's data folder\n"
 		"  --key FILE   the site's key, either half (default DIR/site.pub or site.key)\n"
+		"  --format F   raw (default), or qcow2, vmdk, vhdx, vdi, vpc: by qemu-img\n"
 		"  --quiet      no progress\n"
 		"\n"
 		"VERSION is 64 hex digits or a channel's name. OUT is sparse where the image is\n"

@@ -2,18 +2,21 @@
 images-format := storage/format/chunk.c storage/format/chunk_encode.c storage/format/guid.c \
 	storage/format/manifest.c storage/format/ticket.c
 images-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_openssl.c
-images-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c
+images-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c \
+	server/data/version.c server/data/publish.c server/data/gc.c server/data/digestset.c
 
 # the VMM's own store, for freshet store
 images-store := images/store_cmd.c storage/format/journal.c storage/format/gpt.c base/crc32c.c \
 	$(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c check.c)
 
 freshet-src += images/main.c images/cli.c images/key.c images/image.c images/builder.c \
-	server/data/digestset.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
+	images/source.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
+	images/remote.c images/push.c images/admin_cmd.c images/upkeep.c images/reader.c \
+	images/nbd_server.c images/doctor.c \
 	$(images-data) $(images-format) $(images-base) $(images-store)
-freshet-libs := -lcrypto -lz -lpthread
+freshet-libs := -lnbd -lcurl -ljansson -lcrypto -lz -lpthread
 
 unit += images
-unit_images-src := tests/unit/images_test.c images/cli.c server/data/digestset.c images/pe.c \
+unit_images-src := tests/unit/images_test.c images/cli.c images/pe.c \
 	$(images-data) $(images-format) $(images-base)
 unit_images-libs := -lcrypto -lz

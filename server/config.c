@@ -51,6 +51,7 @@ static const struct key {
 	{ "metrics", KIND_PLAIN, offsetof(struct config, metrics), 0, 0, 0 },
 	{ "plain_objects", KIND_BOOL, offsetof(struct config, plain_objects), 0, 0, 0 },
 	{ "plain_boot", KIND_BOOL, offsetof(struct config, plain_boot), 0, 0, 0 },
+	{ "verify", KIND_BOOL, offsetof(struct config, verify), 0, 0, 0 },
 	{ "dashboard", KIND_BOOL, offsetof(struct config, dashboard), 0, 0, 0 },
 };
 
@@ -71,6 +72,7 @@ void config_default(struct config *c)
 		.plain_objects = true,
 		.plain_boot = true,
 		.dashboard = true,
+		.verify = true,
 	};
 }
 

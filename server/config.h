@@ -35,6 +35,7 @@ struct config {
 	enum config_plain plain_api, metrics;
 	bool plain_objects, plain_boot;
 	bool dashboard;
+	bool verify; /* objects, before they are served for the first time */
 };
 
 void config_default(struct config *c);

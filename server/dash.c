@@ -155,6 +155,65 @@ static void logout(struct site *s, const struct site_request *q, struct reply *r
 	set_cookie(q, r, "", 0);
 }
 
+static void put_html(FILE *f, const char *text)
+{
+	for (; text && *text; text++) {
+		if (*text == '<')
+			fputs("&lt;", f);
+		else if (*text == '&')
+			fputs("&amp;", f);
+		else if (*text == '"')
+			fputs("&quot;", f);
+		else
+			fputc(*text, f);
+	}
+}
+
+static void put_cell(FILE *f, const json_t *row, const char *key)
+{
+	const json_t *v = json_object_get(row, key);
+
+	fputs("<td>", f);
+	if (json_is_string(v))
+		put_html(f, json_string_value(v));
+	else if (json_is_number(v))
+		fprintf(f, "%g", json_number_value(v));
+	else if (json_is_boolean(v))
+		fputs(json_is_true(v) ? "yes" : "no", f);
+}
+
+/* The machines for who reads without scripts. */
+static void plain_page(struct site *s, struct reply *r)
+{
+	static const char *const keys[] = { "id",    "name",	"group",   "approved", "state",
+					    "percent", "version", "address", "text" };
+	json_t *all = fleet_machines(s->fleet, NULL), *m;
+	char *text = NULL;
+	size_t i, bytes = 0;
+	FILE *f = open_memstream(&text, &bytes);
+
+	if (!f || !all) {
+		reply_error(r, 503);
+		return;
+	}
+	fputs("<!doctype html><html lang=en><meta charset=utf-8><title>Freshet</title>"
+	      "<link rel=stylesheet href=/dash/style.css><main><h1>Freshet: machines</h1>"
+	      "<table><tr>", f);
+	for (i = 0; i < ARRAY_SIZE(keys); i++)
+		fprintf(f, "<th scope=col>%s", keys[i]);
+	json_array_foreach(all, i, m) {
+		fputs("<tr>", f);
+		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+			put_cell(f, m, keys[k]);
+	}
+	fputs("</table></main></html>\n", f);
+	fclose(f);
+	json_decref(all);
+	r->type = "text/html; charset=utf-8";
+	r->data = (u8 *)text;
+	r->bytes = bytes;
+}
+
 static bool may_come(const struct site *s, const struct site_request *q)
 {
 	return q->tls || s->conf.plain_api == PLAIN_ON ||
@@ -167,11 +226,12 @@ bool dash_answer(struct site *s, struct site_request *q, struct reply *r)
 	const char *path = q->head->path;
 	bool post = q->head->method == METHOD_POST;
 	const struct page *p = NULL;
+	bool plain = !strcmp(path, "/plain");
 
 	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
 		if (!strcmp(path, pages[i].path))
 			p = &pages[i];
-	if (!s->conf.dashboard || (!p && strcmp(path, "/logout")))
+	if (!s->conf.dashboard || (!p && !plain && strcmp(path, "/logout")))
 		return false;
 	if (!may_come(s, q)) {
 		reply_error(r, 403);
@@ -182,6 +242,11 @@ bool dash_answer(struct site *s, struct site_request *q, struct reply *r)
 		logout(s, q, r);
 	} else if (!strcmp(path, "/login") && post) {
 		login(s, q, r);
+	} else if (plain && q->head->method == METHOD_GET) {
+		if (session_role(s, q) == ROLE_NONE)
+			go_to(r, "/login");
+		else
+			plain_page(s, r);
 	} else if (!p || (q->head->method != METHOD_GET && q->head->method != METHOD_HEAD)) {
 		reply_error(r, 405);
 		r->allow = p ? "GET, HEAD" : "POST";

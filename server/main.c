@@ -483,6 +483,8 @@ static int start(struct daemon *d)
 	d->base = event_base_new();
 	err = d->base ? httpd_create(&d->httpd, d->base, s, &d->limits) : -ENOMEM;
 	if (!err)
+		err = digestset_init(&s->verified);
+	if (!err)
 		err = jobs_create(&s->jobs, d->base, s, c->jobs, httpd_job_done);
 	if (!err)
 		err = start_tls(d);
@@ -534,6 +536,7 @@ static void tear_down(struct daemon *d)
 	if (d->base)
 		event_base_free(d->base);
 	SSL_CTX_free(d->tls);
+	digestset_fini(&s->verified);
 	fleet_close(s->fleet);
 	key_free(s->key);
 	if (s->dir.fd >= 0)

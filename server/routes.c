@@ -31,6 +31,7 @@
 #include "server/data/channels.h"
 #include "server/data/siteconf.h"
 #include "server/site.h"
+#include "server/verify.h"
 
 #define IN_MEMORY_MAX (16 * 1024) /* shorter files are read, longer ones go by sendfile(2) */
 #define CACHE_FOREVER "public, max-age=31536000, immutable"
@@ -120,6 +121,8 @@ static int answer_chunk(struct site *s, const struct site_request *q, const u8 *
 
 	if (!q->tls && !s->conf.plain_objects)
 		return -EPERM;
+	if (verify_begin(s, digest, r))
+		return 0;
 	path_object(path, digest);
 	err = answer_file(s, path, "application/octet-stream", CACHE_FOREVER, r);
 	s->counts.objects += !err;

@@ -7,6 +7,7 @@
 #include "base/crypto_sign.h"
 #include "server/config.h"
 #include "server/data/datadir.h"
+#include "server/data/digestset.h"
 #include "server/fault.h"
 #include "server/fleet/fleet.h"
 #include "server/limit.h"
@@ -33,6 +34,7 @@ struct site {
 	struct limit api_limit, login_limit, boot_limit;
 	struct site_counts counts;
 	struct faults faults;
+	struct digestset verified; /* objects that were looked at since the start */
 	u8 last_chunk[SHA256_BYTES]; /* served before; what wrong-chunk answers with */
 	u64 start_ns;
 	/* Sends text to all event streams, and how many of those and connections there are. */

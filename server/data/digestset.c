@@ -52,6 +52,12 @@ static int grow(struct digestset *s)
 	return 0;
 }
 
+/** digestset_has() - is it there? */
+bool digestset_has(struct digestset *s, const u8 digest[SHA256_BYTES])
+{
+	return find(s, digest)->used;
+}
+
 /**
  * digestset_add() - find a digest, or add it
  * @added: out: it was not there

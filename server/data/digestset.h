@@ -20,6 +20,7 @@ struct digestset {
 
 int digestset_init(struct digestset *s);
 void digestset_fini(struct digestset *s);
+bool digestset_has(struct digestset *s, const u8 digest[SHA256_BYTES]);
 struct digestset_entry *digestset_add(struct digestset *s, const u8 digest[SHA256_BYTES],
 				      bool *added);
 

@@ -15,7 +15,7 @@ import time
 import pytest
 
 import openapi
-from conftest import FRESHETD, UUID, digest, freshet, make_disk
+from conftest import FRESHETD, UUID, digest, freshet, make_disk, plain, split_replies
 from test_freshetd import request, ticket_of
 
 
@@ -427,6 +427,27 @@ def test_upload(own_site, serve, tmp_path):
         f.write(b"damage")
     assert srv.api("PUT", "/chunks/" + names[2], raw=objects[names[2]])[0] == 204
     assert open(path, "rb").read() == objects[names[2]]
+
+
+def test_damaged_object_is_not_served(own_site, serve, tmp_path):
+    """Found when it is to be served, moved away, told, and brought back by a build or a push."""
+    good, bad, cut = own_site.stored()[:3]
+    with open(own_site.object(bad), "r+b") as f:
+        f.seek(30)
+        f.write(b"damage")
+    os.truncate(own_site.object(cut), 100)
+    srv = serve(own_site)
+    ask = b"".join(request("/v1/chunk/" + d, "Connection: close\r\n" if i == 3 else "") for i, d in enumerate((good, bad, cut, good)))
+    assert [r[0] for r in split_replies(srv.raw(ask))] == [200, 404, 404, 200]
+    assert sorted(os.listdir(own_site.path("damaged"))) == sorted([bad, cut])
+    assert [e["kind"] for e in srv.api("GET", "/log")[1]].count("damaged") == 2
+    assert srv.api("POST", "/missing", {"digests": [good, bad, cut]})[1]["missing"] == [1, 2]
+    freshet("image", "build", "--data", own_site.data, "--name", "test", own_site.disk)
+    for d in (bad, cut):
+        r, obj = srv.get("/v1/chunk/" + d)
+        assert r.status == 200 and digest(plain(obj)) == d
+        assert "immutable" in r.getheader("Cache-Control")
+    freshet("image", "verify", "--data", own_site.data, own_site.version)
 
 
 # ---------------------------------------------------------------- events, metrics, load

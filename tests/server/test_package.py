@@ -1,0 +1,120 @@
+"""make install into a folder, the Debian package in a clean chroot, units, completion, man pages."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import BUILD, ROOT, FRESHET
+
+TP = os.environ.get("FRESHET_TP", os.path.join(ROOT, "build/third_party"))
+DEB = os.path.join(BUILD, "freshet_amd64.deb")
+
+
+def make(*args):
+    p = subprocess.run(["make", "--no-print-directory", "BUILD=" + BUILD, "TP=" + TP, *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, check=False, timeout=900, env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")})
+    assert p.returncode == 0, p.stdout[-3000:]
+
+
+def test_install(tmp_path):
+    root = tmp_path / "root"
+    make("install", "DESTDIR=%s" % root)
+    have = {os.path.relpath(os.path.join(d, f), root) for d, _, fs in os.walk(root) for f in fs}
+    for want in ("usr/bin/freshet", "usr/sbin/freshetd", "usr/lib/freshet/freshet.efi", "etc/freshet/freshetd.conf",
+                 "lib/systemd/system/freshetd.service", "lib/systemd/system/freshet-gc.timer", "usr/share/man/man1/freshet.1.gz",
+                 "usr/share/man/man8/freshetd.8.gz", "usr/share/bash-completion/completions/freshet", "usr/share/freshet/boot.ipxe.in",
+                 "usr/share/doc/freshet/howto/first-lab.md", "usr/share/doc/freshet/openapi.json"):
+        assert want in have, want
+    (root / "etc/freshet/freshetd.conf").write_text("# mine\n")
+    make("install", "DESTDIR=%s" % root)
+    assert (root / "etc/freshet/freshetd.conf").read_text() == "# mine\n"  # settings are not overwritten
+
+
+def test_units(tmp_path):
+    """systemd takes every line, and thinks well of the hardening."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd here")
+    for name in ("freshetd.service", "freshet-gc.service", "freshet-gc.timer"):
+        with open(os.path.join(ROOT, "server", name), encoding="utf-8") as f:
+            text = f.read().replace("/usr/sbin/freshetd", "/bin/true").replace("/usr/bin/freshet", "/bin/true")
+        (tmp_path / name).write_text(text)
+    p = subprocess.run(["systemd-analyze", "verify", "--man=no", *[str(tmp_path / n) for n in os.listdir(tmp_path)]], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, check=False)
+    mine = [line for line in p.stdout.splitlines() if "freshet" in line]
+    assert not [line for line in mine if "Unknown" in line or "Failed to parse" in line or "ignoring" in line.lower()], p.stdout
+    p = subprocess.run(["systemd-analyze", "security", "--offline=yes", str(tmp_path / "freshetd.service")], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, check=False)
+    m = re.search(r"exposure level for freshetd\.service: ([0-9.]+)", p.stdout)
+    assert m and float(m.group(1)) < 3.0, p.stdout[-500:]
+
+
+def test_man_pages_have_every_command():
+    with open(os.path.join(ROOT, "docs/man/freshet.1"), encoding="utf-8") as f:
+        man = re.sub(r"\\f.|\|", " ", f.read()).replace("\\-", "-").replace('" "', " ")
+    out = subprocess.run([FRESHET, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for line in out.splitlines():
+        m = re.match(r"  ([a-z]+) +", line)
+        if m:
+            group, verb = m.group(1), line[11:20].strip()
+            assert (group + " " + verb).strip() in man or verb and re.search(r"\b%s .*\b%s\b" % (group, verb), man), line + ": not in freshet(1)"
+    for page in ("freshet.1", "freshetd.8"):
+        p = subprocess.run(["man", "-l", "--warnings", os.path.join(ROOT, "docs/man", page)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                           text=True, check=False)
+        assert p.returncode or not p.stderr, p.stderr
+
+
+def complete(*words):
+    script = """PATH=%s:$PATH; . %s; COMP_WORDS=(%s); COMP_CWORD=%d; _freshet 2>/dev/null; printf '%%s\\n' "${COMPREPLY[@]}" """ % (
+        os.path.dirname(FRESHET), os.path.join(ROOT, "images/freshet.bash"), " ".join('"%s"' % w for w in words), len(words) - 1)
+    return subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+
+def test_completion():
+    assert set(complete("freshet", "ro")) == {"rollback", "rollout"}
+    assert set(complete("freshet", "rollout", "")) == {"start", "ls", "promote", "cancel"}
+    assert "--canary" in complete("freshet", "rollout", "start", "--c") and complete("freshet", "image", "build", "--format", "qc") == ["qcow2"]
+    assert "--data" in complete("freshet", "push", "x", "--d")
+
+
+def test_deb_in_a_clean_chroot(tmp_path):
+    """The package and nothing else on a minimal Debian: it installs, starts, serves, and goes."""
+    if os.geteuid() or not shutil.which("mmdebstrap"):
+        pytest.skip("needs root and mmdebstrap")
+    make("deb")
+    root = tmp_path / "root"
+    p = subprocess.run(["mmdebstrap", "--variant=apt", "--include=ca-certificates", "bookworm", str(root)], stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, check=False, timeout=900)
+    assert p.returncode == 0, p.stdout[-2000:]
+    shutil.copy(DEB, root / "tmp/freshet.deb")
+    script = r"""set -eux
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update; apt-get -q install -y --no-install-recommends /tmp/freshet.deb
+getent passwd freshet
+test "$(stat -c %U:%a /var/lib/freshet)" = freshet:750
+sed -i 's/0.0.0.0:8080/127.0.0.1:18080/; s/0.0.0.0:8443/127.0.0.1:18443/' /etc/freshet/freshetd.conf
+setpriv --reuid freshet --regid freshet --clear-groups /usr/sbin/freshetd --config /etc/freshet/freshetd.conf > /tmp/log 2>&1 &
+d=$!
+for i in $(seq 50); do test -e /var/lib/freshet/admin.token && grep -q tls=1 /tmp/log && break; sleep 0.2; done
+freshet status --server http://127.0.0.1:18080
+freshet status --server https://localhost:18443 --ca /var/lib/freshet/tls/ca.crt
+head -c 3000000 /dev/urandom > /tmp/noise; truncate -s 6M /tmp/noise
+freshet image build --data /var/lib/freshet --name x --channel lab/stable /tmp/noise
+test "$(stat -c %U /var/lib/freshet/channels/lab/stable)" = freshet
+freshet rollback lab/stable --server http://127.0.0.1:18080 && exit 1
+freshet channel ls --server http://127.0.0.1:18080 | grep 'serial 1'
+kill $d; wait $d || true
+apt-get -q purge -y freshet
+test -e /var/lib/freshet/site.key
+! command -v freshetd
+echo ALL WELL
+"""
+    subprocess.run(["mount", "--bind", "/proc", str(root / "proc")], check=True)
+    try:
+        p = subprocess.run(["chroot", str(root), "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=600)
+    finally:
+        subprocess.run(["umount", "-l", str(root / "proc")], check=False)
+    assert "ALL WELL" in p.stdout, p.stdout[-5000:]
+    subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=False)
