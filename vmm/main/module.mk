@@ -5,3 +5,6 @@ vmm-src += vmm/main/pump.c vmm/main/machine.c vmm/main/start.c vmm/main/loaderio
 unit += loaderio
 unit_loaderio-src := tests/unit/loaderio_test.c tests/fakes/fake_hcdisk.c vmm/main/loaderio.c \
 		     $(base-host)
+
+unit += pump
+unit_pump-src := tests/unit/pump_test.c vmm/main/pump.c

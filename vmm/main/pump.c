@@ -19,21 +19,25 @@ static u32 dirty; /* (a) */
 
 /*
  * Rounds until no mark is left. Work that makes more work, such as a fill at
- * full speed, ends when the visit has lasted long enough: the guest's CPU is
+ * full speed, ends when the visit has lasted long enough, and so do marks of
+ * other CPUs, who may set them faster than rounds go by: the guest's CPU is
  * its own, and machine_visit_end() sees to it that a tick brings us back.
+ * Return: false when time ran out; the tick takes care of what is marked.
  */
-static void run_rounds(void)
+static bool run_rounds(void)
 {
 	u64 until = plat_time_ns() + machine_stay_ns();
-	bool more = false;
+	bool more = false, late = false;
 
 	/* Pairs with the exchange in pump_kick(). */
-	while (__atomic_exchange_n(&dirty, 0, __ATOMIC_ACQ_REL)) {
+	while (!late && __atomic_exchange_n(&dirty, 0, __ATOMIC_ACQ_REL)) {
 		more = machine_poll();
-		if (more && plat_time_ns() < until)
+		late = plat_time_ns() >= until;
+		if (more && !late)
 			__atomic_store_n(&dirty, 1, __ATOMIC_RELEASE);
 	}
-	machine_visit_end(more);
+	machine_visit_end(more || late);
+	return !late;
 }
 
 /** pump_kick() - see pump.h. Context: any CPU in the host, not the pump itself. */
@@ -41,8 +45,11 @@ void pump_kick(void)
 {
 	__atomic_exchange_n(&dirty, 1, __ATOMIC_ACQ_REL);
 	while (__atomic_load_n(&dirty, __ATOMIC_ACQUIRE) && spin_trylock(&owner)) {
-		run_rounds();
+		bool done = run_rounds();
+
 		spin_unlock(&owner);
+		if (!done)
+			break;
 	}
 }
 
@@ -55,10 +62,12 @@ void pump_lock(void)
 /** pump_unlock() - run what the guest's access or other CPUs have made necessary */
 void pump_unlock(void)
 {
+	bool done;
+
 	__atomic_store_n(&dirty, 1, __ATOMIC_RELEASE);
-	run_rounds();
+	done = run_rounds();
 	spin_unlock(&owner);
 	/* Between the last look and the unlock somebody may have come and gone. */
-	if (__atomic_load_n(&dirty, __ATOMIC_ACQUIRE))
+	if (done && __atomic_load_n(&dirty, __ATOMIC_ACQUIRE))
 		pump_kick();
 }
