@@ -331,8 +331,8 @@ static void dump_map(const struct store *s)
 			zero += bitmap_test(m->zero, b);
 		}
 		if (valid || zero)
-			printf("write %u  slot %d, %u blocks, %u zeroed\n", c, (int)m->ovl[c], valid,
-			       zero);
+			printf("write %u  slot %d, %u blocks, %u zeroed\n", c,
+			       (int)m->ovl[c], valid, zero);
 	}
 }
 

@@ -103,7 +103,7 @@ void stage_dropped(struct store *s)
 	d->again = true;
 }
 
-/* ---------------------------------------------------------------- from the source to the second map */
+/* ---------------------------------------------------------------- source to second map */
 
 static void committed(struct store_commit *k, int err)
 {

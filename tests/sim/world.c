@@ -72,6 +72,7 @@ static struct world {
 	u64 serial_of[SIM_VERSIONS]; /* highest with which it was offered */
 	u32 prev; /* the version before, or NONE: the way back */
 	u32 shown[SIM_VERSIONS]; /* the last boot in which this version was READY */
+	u32 stays; /* boots with a version that has not come up, the way back being there */
 	bool up; /* a guest has come up with the bound one, and that is durable */
 	u32 bad; /* did not come up, or NONE */
 	u64 bad_serial;
@@ -461,8 +462,8 @@ static void check_version(u32 v)
 			 (unsigned long long)meta->serial, (unsigned long long)w.serial);
 	if (v == w.bad && w.serial_of[v] <= w.bad_serial && v != w.bound && !w.loose && !w.lost)
 		sim_fail("version %u comes up again, and was left because it did not boot", v);
-	if (v == w.prev && v != w.bound && w.boot - w.shown[v] > 3 && !w.up && !w.loose && !w.lost &&
-	    !memcmp(meta->bad, w.net.v[w.bound].digest, 32)) {
+	if (v == w.prev && v != w.bound && w.boot - w.shown[v] > 3 && !w.up && !w.loose &&
+	    !w.lost && !memcmp(meta->bad, w.net.v[w.bound].digest, 32)) {
 		sim_total.rolled_back++;
 		w.bad = w.bound;
 		w.bad_serial = meta->bad_serial;
@@ -498,6 +499,9 @@ static void on_ready(void)
 		w.up = false;
 	}
 	w.up |= store_meta(s)->up;
+	w.stays = s->other.role == STORE_OTHER_PREV && !w.up && same ? w.stays + 1 : 0;
+	if (w.stays > 3)
+		sim_fail("version %u does not come up, and the PC does not go back", v);
 	w.shown[v] = w.boot;
 	if (w.lost)
 		sim_total.claims++;

@@ -294,7 +294,8 @@ static void sound_is_sound(void **state)
 	assert_int_equal(check(false, false), 0);
 	assert_string_equal(said, "");
 	assert_int_equal(check(true, false), 0);
-	assert_memory_equal(disk.mem, pristine, pristine_bytes); /* nothing to mend, nothing written */
+	/* nothing to mend, nothing written */
+	assert_memory_equal(disk.mem, pristine, pristine_bytes);
 }
 
 static void superblocks(void **state)
