@@ -118,7 +118,8 @@ static bool stage_wanted(const struct deploy *d)
 	struct store_second o;
 
 	store_second(d->store, &o);
-	return next_wanted(d) && d->ticket.fill &&
+	/* Memory is empty at the next boot, and this version's. */
+	return next_wanted(d) && d->ticket.fill && !d->cfg.memory &&
 	       !(o.complete && !memcmp(o.version, d->ticket.version, SHA256_BYTES));
 }
 

@@ -315,6 +315,7 @@ void disk_stats(struct disk *d, struct disk_stats *out)
 	out->chunks_present = d->m->present_chunks;
 	out->fill_permille = (u32)((u64)d->m->present_chunks * 1000 / d->m->chunks);
 	out->complete = s->meta.complete;
+	out->filling = d->fill.on && d->src && !out->complete && !out->store_full && !s->failed;
 	out->journal_appends = s->appends;
 	out->checkpoints = s->checkpoints;
 	out->device_flushes = s->flushes;

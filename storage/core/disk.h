@@ -163,6 +163,7 @@ struct disk_stats {
 	u64 chunks_present; /* local or zero */
 	u32 fill_permille; /* chunks_present / chunks_total, rounded down */
 	bool complete;
+	bool filling; /* fill has something to do, now or when the guest has been quiet */
 	u64 staged_bytes; /* fetched for the next version */
 	bool stage_refused; /* ... which does not fit beside this one */
 	bool store_full; /* chunks are served but no longer kept */

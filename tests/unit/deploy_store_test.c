@@ -482,6 +482,8 @@ static void switch_on_in_memory(u64 bytes)
 
 static void memory_instead_of_a_disk(void **state)
 {
+	struct disk_stats s;
+
 	(void)state;
 	memset(disk.mem, 0xa5, 32 * MIB);
 	for (u32 boot = 0; boot < 2; boot++) {
@@ -494,6 +496,14 @@ static void memory_instead_of_a_disk(void **state)
 		assert_int_equal(guest_io(BLK_READ, 5 * CHUNK, 8192, 10), 0);
 		assert_int_equal(buf[8191], 0x77);
 		wait_complete(); /* there is room for all of it */
+		disk_stats(deploy_vdisk(dep), &s);
+		assert_false(s.filling);
+		/* A newer version is not put beside it: nothing of it would be here next time. */
+		issue(1, 2 + boot, TICKET_POLICY_PUSH);
+		run_for(400);
+		disk_stats(deploy_vdisk(dep), &s);
+		assert_int_equal(s.staged_bytes, 0);
+		issue(0, 3 + boot, TICKET_POLICY_PUSH);
 		pull_the_plug(boot);
 	}
 }
@@ -511,6 +521,7 @@ static void memory_smaller_than_the_image(void **state)
 	run_for(60);
 	disk_stats(deploy_vdisk(dep), &s);
 	assert_int_equal(s.fill_chunks, 0);
+	assert_false(s.filling);
 	assert_guest_sees(image[0]);
 	assert_guest_sees(image[0]);
 	disk_stats(deploy_vdisk(dep), &s);

@@ -433,7 +433,7 @@ static bool fill_waits(void)
 	if (!disk)
 		return false;
 	disk_stats(disk, &st);
-	return !st.complete;
+	return st.filling;
 }
 
 /* Why the tick is on: a timer that only a tick can keep, or work that was put off. */
