@@ -506,6 +506,14 @@ int disk_stage(struct disk *d, const void *root, u32 bytes)
 		return -EINVAL;
 	}
 	memcpy(g->version, version, SHA256_BYTES);
+	/* One that the partition cannot hold: before anything is dropped for it. */
+	if (g->mf.image_bytes > d->s->sectors * d->s->blk->sector_bytes) {
+		log_warn("disk: staging refused, larger than the store mib=%llu",
+			 (unsigned long long)(g->mf.image_bytes / MIB));
+		free_buffers(g);
+		g->refused = d->st.stage_refused = true;
+		return -ENOSPC;
+	}
 	g->step = STAGE_BEGIN;
 	d->again = true;
 	log_info("disk: staging image=%s chunks=%llu", g->mf.name,

@@ -74,6 +74,7 @@ static struct world {
 	u32 shown[SIM_VERSIONS]; /* the last boot in which this version was READY */
 	u32 stays; /* boots with a version that has not come up, the way back being there */
 	bool up; /* a guest has come up with the bound one, and that is durable */
+	bool never; /* the last session's policy */
 	u32 bad; /* did not come up, or NONE */
 	u64 bad_serial;
 	bool second; /* there was a second version in the store */
@@ -193,6 +194,10 @@ static void push(void)
 		bytes = some_image(&w.rng);
 	if (bytes > w.store_bytes)
 		bytes = last->image_bytes;
+	/* somebody has not looked at what the lab's disks are like */
+	if (sim_has(SIM_FULL) && sim_one_in(&w.rng, 10) &&
+	    w.store_bytes / w.chunk_bytes + 1 < SIM_CHUNKS)
+		bytes = (w.store_bytes / w.chunk_bytes + 1) * w.chunk_bytes;
 	sim_source_push(&w.net, &w.rng, bytes, w.chunk_bytes, w.sector_bytes,
 			sim_has(SIM_SICK) && sim_one_in(&w.rng, 5));
 	sim_total.pushes++;
@@ -210,7 +215,9 @@ static void admin(void)
 		sim_total.rollbacks++;
 	}
 	if (sim_one_in(&w.rng, 16))
-		w.net.policy = sim_one_in(&w.rng, 3) ? TICKET_POLICY_BOOT : TICKET_POLICY_PUSH;
+		w.net.policy = sim_one_in(&w.rng, 3)   ? TICKET_POLICY_BOOT :
+			       sim_below(&w.rng, 4) ? TICKET_POLICY_PUSH :
+						      TICKET_POLICY_NEVER;
 	if (sim_one_in(&w.rng, 16))
 		w.net.fill = !w.net.fill && !w.wide;
 	if (sim_one_in(&w.rng, 16))
@@ -356,6 +363,8 @@ void sim_explain(enum blk_op op, u64 first, u32 n, int err)
 {
 	const struct store *s = store();
 
+	if (err == -ENOSPC && !s->failed && (s->other.map || s->dropped))
+		sim_fail("a write is refused, and a second version could be dropped");
 	if (err == -ENOSPC && (op == BLK_WRITE || op == BLK_WRITE_ZEROES) && !s->slots.free) {
 		sim_total.enospc++;
 		return;
@@ -486,13 +495,17 @@ static void on_ready(void)
 {
 	struct store *s = store();
 	u32 v = version_of(store_meta(s)->version);
-	bool keep = store_meta(s)->policy == STORE_POLICY_PUSH, same = v == w.bound && !w.lost;
+	bool keep = store_meta(s)->policy != STORE_POLICY_BOOT, same = v == w.bound && !w.lost;
 
 	sim_total.ready++;
 	note_served();
 	check_version(v);
 	sim_say("ready version=%u policy=%s complete=%u", v, keep ? "push" : "boot",
 		store_meta(s)->complete);
+	if (w.never && v != w.bound && v != w.prev && !w.unseen && !w.lost && !w.loose &&
+	    !(w.policies & ~(1u << TICKET_POLICY_NEVER)))
+		sim_fail("version %u comes up under policy never, was %u", v, w.bound);
+	w.never = store_meta(s)->policy == STORE_POLICY_NEVER;
 	if (v != w.bound) {
 		sim_total.switches++;
 		w.prev = w.lost || w.bad == w.bound ? NONE : w.bound;
@@ -547,6 +560,15 @@ static void trouble(const struct deploy_status *st)
 			sim_fail("the store is refused without a reason: %s", st->text);
 		w.lost = true; /* whoever claims it accepts that */
 		w.net.claim_serial = w.claimed = true;
+	} else if (st->code == DEPLOY_DISK_SMALL) {
+		if (w.net.v[version_of(w.dep->ticket.version)].image_bytes <= w.store_bytes &&
+		    w.dep->ticket.serial == w.net.serial && w.dep->step >= STEP_FORMAT)
+			sim_fail("the disk is said to be too small: %s", st->text);
+		if (w.net.v[w.net.channel].image_bytes <= w.store_bytes)
+			return; /* it will ask again */
+		while (w.net.v[w.net.channel].image_bytes > w.store_bytes)
+			w.net.channel = sim_below(&w.rng, w.net.nversions);
+		w.net.serial++;
 	} else if (st->code == DEPLOY_DISK_FAILED && !w.writes_failed) {
 		sim_fail("the disk is refused without a reason: %s", st->text);
 	}

@@ -610,6 +610,80 @@ static void store_smaller_than_the_image(void **state)
 	rig_destroy(g);
 }
 
+static bool staged(struct rig *g)
+{
+	struct store_second o;
+
+	for (u32 i = 0; i < 200000; i++) {
+		store_second(g->store, &o);
+		if (o.role == STORE_OTHER_NEXT && o.complete)
+			return true;
+		if (o.role == STORE_OTHER_NONE && i > 100 && stats(g).stage_refused)
+			return false;
+		rig_tick(g);
+	}
+	return false;
+}
+
+/* What cannot fit is refused before what is there is dropped for it. */
+static void stage_refuses_what_is_too_large(void **state)
+{
+	static const struct image_fake huge = {
+		.version = 9, .image_bytes = 1000 * CHUNK, .chunk_bytes = CHUNK,
+		.sector_bytes = 512, .seed = seed_v2,
+	};
+	struct rig *g = opened(&v1, 24 * MIB, true);
+	struct store_space sp;
+	u8 *root;
+	u32 n;
+
+	(void)state;
+	source_fake_add(g->source, &v2);
+	assert_true(rig_until_complete(g));
+	root = image_fake_manifest(&v2, &n);
+	assert_int_equal(disk_stage(g->disk, root, n), 0);
+	assert_int_equal(disk_stage(g->disk, root, n), -EALREADY);
+	assert_true(staged(g));
+	rig_check_all(g, false);
+	free(root);
+	store_space(g->store, &sp);
+	assert_true(sp.slots_other > 0);
+	root = image_fake_manifest(&huge, &n);
+	assert_int_equal(disk_stage(g->disk, root, n), -ENOSPC);
+	free(root);
+	assert_true(staged(g)); /* still */
+	rig_destroy(g);
+}
+
+/* A guest's write is worth more than the next version. */
+static void writes_push_the_next_version_out(void **state)
+{
+	struct rig *g = opened(&v1, 12 * MIB, true);
+	struct store_second o;
+	u8 *root;
+	u32 n;
+	int err = 0;
+
+	(void)state;
+	source_fake_add(g->source, &v2);
+	assert_true(rig_until_complete(g));
+	root = image_fake_manifest(&v2, &n);
+	assert_int_equal(disk_stage(g->disk, root, n), 0);
+	free(root);
+	staged(g);
+	store_second(g->store, &o);
+	for (u32 c = 0; c < 60 && !err; c++)
+		err = rig_io(g, BLK_WRITE, c * PER, 8, false);
+	assert_int_equal(err, 0);
+	store_second(g->store, &o);
+	assert_int_equal(o.role, STORE_OTHER_NONE);
+	assert_int_equal(rig_io(g, BLK_FLUSH, 0, 0, false), 0);
+	rig_check_all(g, false);
+	reopen(g);
+	rig_check_all(g, false);
+	rig_destroy(g);
+}
+
 static void too_small_or_odd(void **state)
 {
 	struct rig *g = rig_create(1, &v1, 3 * MIB, 512);
@@ -728,6 +802,8 @@ int main(void)
 		cmocka_unit_test(new_version_without_the_old_table),
 		cmocka_unit_test(binding_is_atomic),
 		cmocka_unit_test(store_smaller_than_the_image),
+		cmocka_unit_test(stage_refuses_what_is_too_large),
+		cmocka_unit_test(writes_push_the_next_version_out),
 		cmocka_unit_test(too_small_or_odd),
 		cmocka_unit_test(disk_write_errors),
 		cmocka_unit_test(read_ahead_is_used),
