@@ -148,7 +148,7 @@ E2E = (
 BOCHS = (
     ("bochs a", ["tests/e2e/test_bochs.py", "-k", "haswell"]),
     ("bochs b", ["tests/e2e/test_bochs.py", "-k", "not haswell"]),
-    ("bochs c", ["tests/e2e/test_vmxsuite.py"]),
+    ("bochs c", ["tests/e2e/test_vmx.py"]),
 )
 
 GROUPS = {

@@ -403,7 +403,8 @@ static void test_entry(void)
 	      "entry: writing it exits");
 	FRESH(0x0f, 0x20, 0xc0, 0x48, 0x83, 0xe0, 0xdf, 0x0f, 0x22, 0xc0, VMCALL); /* NE off */
 	vmcs_write(VMCS_CR0_SHADOW, vmcs_read(VMCS_GUEST_CR0));
-	check(run() == VMX_CR && !FIELD_GET(CRQ_NUMBER, vmcs_read(VMCS_QUALIFICATION)) && rip() == 7,
+	check(run() == VMX_CR && rip() == 7 &&
+	      !FIELD_GET(CRQ_NUMBER, vmcs_read(VMCS_QUALIFICATION)),
 	      "entry: clearing CR0.NE exits");
 	FRESH(0x0f, 0x01, 0xd1); /* xsetbv */
 	vmcs_write(VMCS_GUEST_CR4, vmcs_read(VMCS_GUEST_CR4) | BIT64(18));
@@ -482,7 +483,7 @@ static void test_ept(void)
 	hook(p.data, NPT_NONE);
 	check(run() == VMX_EPT_VIOLATION, "ept: an absent page exits");
 	q = vmcs_read(VMCS_QUALIFICATION);
-	check(vmcs_read(VMCS_GUEST_PHYSICAL) == gpr[RSI] && !(q & EPTQ_WRITE) && !(q & EPTQ_FETCH) &&
+	check(vmcs_read(VMCS_GUEST_PHYSICAL) == gpr[RSI] && !(q & (EPTQ_WRITE | EPTQ_FETCH)) &&
 	      (q & EPTQ_LINEAR) && (q & EPTQ_FINAL), "ept: where and how");
 	hook(p.data, NPT_RO);
 	check(run() == VMX_VMCALL, "ept: a read of a read-only page does not");
@@ -551,7 +552,8 @@ static void test_nmi(void)
 	for (u32 i = 0; i < 1000 && nmi_count == before + 1; i++)
 		__asm__ volatile("pause");
 	check(nmi_count == before + 2, "nmi: the next is not blocked");
-	check(vmx_enter(gpr, &nmi_count, before + 1, 1) == 1, "nmi: one in the host stops the entry");
+	check(vmx_enter(gpr, &nmi_count, before + 1, 1) == 1,
+	      "nmi: one in the host stops the entry");
 
 	/* Into the guest; the second waits for the window that its IRET opens. */
 	FRESH(0xff, 0xc1, 0xeb, 0xfc); /* inc %ecx; jmp . - 2 */
@@ -559,7 +561,8 @@ static void test_nmi(void)
 	vmcs_write(VMCS_ENTRY_EVENT, EVENT_VALID | EVENT_NMI << 8 | 2);
 	primary(PRIMARY_NMI_WINDOW);
 	check(run() == VMX_NMI_WINDOW && gpr[RBX] == 1 &&
-	      !(vmcs_read(VMCS_GUEST_BLOCKING) & BLOCKING_NMI), "nmi: window after the guest's IRET");
+	      !(vmcs_read(VMCS_GUEST_BLOCKING) & BLOCKING_NMI),
+	      "nmi: window after the guest's IRET");
 	FRESH(VMCALL);
 	vmcs_write(VMCS_ENTRY_EVENT, EVENT_VALID | EVENT_NMI << 8 | 2);
 	check(run() == VMX_VMCALL && gpr[RDI] == 102 &&
@@ -597,14 +600,15 @@ static void test_timer(void)
 
 static void test_modes(void)
 {
-	/* 32-bit code with EFER.LME switches paging on: mov %cr0,%eax; or $PG,%eax; mov %eax,%cr0 */
+	/* 32-bit code with EFER.LME: mov %cr0,%eax; or $PG,%eax; mov %eax,%cr0 */
 	FRESH(0x0f, 0x20, 0xc0, 0x0d, 0, 0, 0, 0x80, 0x0f, 0x22, 0xc0, VMCALL,
 	      0x0f, 0x20, 0xc0, 0x25, 0xff, 0xff, 0xff, 0x7f, 0x0f, 0x22, 0xc0, VMCALL);
 	segment(1, 8, 0, ~0u, 0xc09b);
 	vmcs_write(VMCS_GUEST_CR0, vmcs_read(VMCS_GUEST_CR0) & ~CR0_PG);
 	vmcs_write(VMCS_GUEST_EFER, rdmsr(MSR_EFER) & ~EFER_LMA);
 	vmcs_write(VMCS_ENTRY_CONTROLS, vmcs_read(VMCS_ENTRY_CONTROLS) & ~(u64)ENTRYC_IA32E);
-	check(run() == VMX_VMCALL && (vmcs_read(VMCS_GUEST_CR0) & CR0_PG), "mode: PG without an exit");
+	check(run() == VMX_VMCALL && (vmcs_read(VMCS_GUEST_CR0) & CR0_PG),
+	      "mode: PG without an exit");
 	check((vmcs_read(VMCS_GUEST_EFER) & EFER_LMA) &&
 	      (vmcs_read(VMCS_ENTRY_CONTROLS) & ENTRYC_IA32E), "mode: LMA and the control follow");
 	check(run_on() == VMX_VMCALL && !(vmcs_read(VMCS_GUEST_EFER) & EFER_LMA) &&
@@ -625,7 +629,8 @@ static void test_modes(void)
 	vmcs_write(VMCS_GUEST_RIP, 0);
 	vmcs_write(VMCS_ENTRY_CONTROLS, vmcs_read(VMCS_ENTRY_CONTROLS) & ~(u64)ENTRYC_IA32E);
 	check(run() == VMX_VMCALL && (u16)gpr[RAX] == 0x9000, "mode: real, CS a data segment's");
-	check(run_on() == VMX_VMCALL && (vmcs_read(VMCS_GUEST_CR0) & 1), "mode: PE without an exit");
+	check(run_on() == VMX_VMCALL && (vmcs_read(VMCS_GUEST_CR0) & 1),
+	      "mode: PE without an exit");
 }
 
 /* ---------------------------------------------------------------- the local APIC */

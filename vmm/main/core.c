@@ -30,7 +30,7 @@
 #include "vmm/vmx/vmx.h"
 
 #define RESET_PORT 0xcf9
-/* As long as the loader is the guest, the log may have this much of its time. */
+/* As long as the loader is the guest, and before a reset, the log may have this much time. */
 #define LOG_WAIT_NS (300 * NS_PER_MS)
 
 /* entry.S knows these. */
@@ -133,6 +133,7 @@ void core_machine_reset(void)
 	} __packed none = { 0, 0 };
 	u32 i;
 
+	log_send(); /* why */
 	outb(RESET_PORT, 0x02);
 	outb(RESET_PORT, 0x06);
 	for (i = 0; i < 1000000; i++)

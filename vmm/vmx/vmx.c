@@ -274,7 +274,7 @@ static void state_take_over(struct vcpu *v, const struct entry_state *e)
 	vmcs_write(VMCS_GUEST_CR0, e->cr0 | CR0_NE);
 	vmcs_write(VMCS_CR0_SHADOW, e->cr0);
 	vmcs_write(VMCS_GUEST_CR3, e->cr3);
-	vmcs_write(VMCS_GUEST_CR4, e->cr4 | CR4_VMXE);
+	vmcs_write(VMCS_GUEST_CR4, (e->cr4 & ~CR4_SMXE) | CR4_VMXE);
 	vmcs_write(VMCS_CR4_SHADOW, e->cr4 & ~CR4_HIDDEN);
 	vmcs_write(VMCS_GUEST_EFER, rdmsr(MSR_EFER));
 	vmcs_write(VMCS_GUEST_PAT, rdmsr(MSR_PAT));
