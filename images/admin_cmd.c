@@ -208,9 +208,10 @@ static void print_groups(const json_t *all)
 	json_array_foreach(all, i, g)
 		printf("%-16s %8s %8s %8s  %-16s %-7s %-16s %-5s %s\n",
 		       safe(text_of(g, "name", "")), text_of(g, "machines", "0"),
-		       text_of(g, "complete", "0"), text_of(g, "trouble", "0"), text_of(g, "channel", "-"),
-		       text_of(g, "policy", "-"), safe(text_of(g, "claim", "-")),
-		       text_of(g, "fill", "-"), safe(text_of(g, "note", "")));
+		       text_of(g, "complete", "0"), text_of(g, "trouble", "0"),
+		       text_of(g, "channel", "-"), text_of(g, "policy", "-"),
+		       safe(text_of(g, "claim", "-")), text_of(g, "fill", "-"),
+		       safe(text_of(g, "note", "")));
 }
 
 static void print_rules(const json_t *all)

@@ -29,6 +29,7 @@ struct config {
 	u32 api_rate;	  /* requests per second and address, with a token or without */
 	u32 login_rate;	  /* wrong tokens per minute and address */
 	u32 boot_rate;	  /* tickets and reports per second and address */
+	u32 object_cache; /* open files */
 	u32 jobs;	  /* threads for slow work */
 	int log_level;
 	bool open_enrolment;

@@ -44,6 +44,7 @@
 #include "base/fmt.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "server/cache.h"
 #include "server/jobs.h"
 
 #define OUT_HIGH (512 * 1024)
@@ -138,7 +139,8 @@ static bool idle(const struct conn *c)
 
 /* ---------------------------------------------------------------- sending */
 
-static void put_date(struct evbuffer *out)
+/* Made once a second. */
+static const char *date_now(void)
 {
 	static char text[40];
 	static time_t made;
@@ -149,26 +151,27 @@ static void put_date(struct evbuffer *out)
 		strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 		made = now;
 	}
-	evbuffer_add_printf(out, "Date: %s\r\n", text);
+	return text;
 }
 
 static void put_head(struct evbuffer *out, const struct reply *r)
 {
-	evbuffer_add_printf(out, "HTTP/1.1 %d %s\r\n", r->status, reply_reason(r->status));
-	put_date(out);
-	evbuffer_add_printf(out, "Server: freshetd\r\n");
-	if (r->status != 204)
-		evbuffer_add_printf(out, "Content-Type: %s\r\n", r->type);
+	char head[REPLY_FIELDS_MAX + 512], length[48] = "";
+	int n;
+
 	if (r->status != 204 && !r->stream)
-		evbuffer_add_printf(out, "Content-Length: %llu\r\n",
-				    (unsigned long long)r->bytes);
-	evbuffer_add(out, r->fields, strlen(r->fields));
-	evbuffer_add_printf(out, "Cache-Control: %s\r\n", r->cache);
-	if (r->allow)
-		evbuffer_add_printf(out, "Allow: %s\r\n", r->allow);
-	if (r->close)
-		evbuffer_add_printf(out, "Connection: close\r\n");
-	evbuffer_add(out, "\r\n", 2);
+		fmt_snprintf(length, sizeof(length), "Content-Length: %llu\r\n",
+			     (unsigned long long)r->bytes);
+	n = fmt_snprintf(head, sizeof(head),
+			 "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: freshetd\r\n%s%s%s%s%s"
+			 "Cache-Control: %s\r\n%s%s%s%s\r\n",
+			 r->status, reply_reason(r->status), date_now(),
+			 r->status != 204 ? "Content-Type: " : "", r->status != 204 ? r->type : "",
+			 r->status != 204 ? "\r\n" : "", length, r->fields, r->cache,
+			 r->allow ? "Allow: " : "", r->allow ? r->allow : "",
+			 r->allow ? "\r\n" : "",
+			 r->close ? "Connection: close\r\n" : "");
+	evbuffer_add(out, head, MIN((size_t)n, sizeof(head) - 1));
 }
 
 static void free_data(const void *data, size_t bytes, void *arg)
@@ -185,7 +188,9 @@ static int put_body(struct evbuffer *out, struct reply *r, u64 bytes)
 
 	if (!bytes)
 		return 0;
-	if (r->fd >= 0) {
+	if (r->cached) {
+		err = cached_add(out, r->cached, bytes);
+	} else if (r->fd >= 0) {
 		err = evbuffer_add_file(out, r->fd, 0, (ev_off_t)bytes);
 		r->fd = -1; /* closed on failure too */
 	} else {
@@ -273,7 +278,8 @@ static void next_request(struct conn *c)
 	c->state = CONN_HEAD;
 	c->timing = c->continued = false;
 	evtimer_del(c->timer);
-	bufferevent_setwatermark(c->bev, EV_READ, 0, IN_HIGH);
+	if (c->head.body_bytes > IN_HIGH / 2)
+		bufferevent_setwatermark(c->bev, EV_READ, 0, IN_HIGH);
 }
 
 /* Head and body are there: answer. False to stop working. */

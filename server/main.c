@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/plat.h"
 #include "server/api/api.h"
+#include "server/cache.h"
 #include "server/httpd.h"
 #include "server/init.h"
 #include "server/jobs.h"
@@ -484,6 +485,8 @@ static int start(struct daemon *d)
 	err = d->base ? httpd_create(&d->httpd, d->base, s, &d->limits) : -ENOMEM;
 	if (!err)
 		err = digestset_init(&s->verified);
+	if (!err && c->object_cache)
+		err = cache_create(&s->cache, c->object_cache);
 	if (!err)
 		err = jobs_create(&s->jobs, d->base, s, c->jobs, httpd_job_done);
 	if (!err)
@@ -536,6 +539,7 @@ static void tear_down(struct daemon *d)
 	if (d->base)
 		event_base_free(d->base);
 	SSL_CTX_free(d->tls);
+	cache_destroy(s->cache);
 	digestset_fini(&s->verified);
 	fleet_close(s->fleet);
 	key_free(s->key);

@@ -8,7 +8,7 @@ server-store := server/data/version.c server/data/publish.c server/data/gc.c \
 
 freshetd-src += server/main.c server/config.c server/init.c server/httpd.c server/tls.c \
 	server/request.c server/reply.c server/routes.c server/ticket.c server/fault.c \
-	server/limit.c server/jobs.c server/dash.c server/verify.c \
+	server/limit.c server/jobs.c server/dash.c server/verify.c server/cache.c \
 	$(wildcard server/fleet/*.c) $(wildcard server/api/*.c) \
 	$(server-data) $(server-store) $(server-format) $(server-base)
 freshetd-libs := -levent_core -levent_openssl -lsqlite3 -ljansson -lssl -lcrypto -lz -lpthread

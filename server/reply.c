@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/fmt.h"
+#include "server/cache.h"
 
 static const struct {
 	int status;
@@ -61,6 +62,9 @@ void reply_init(struct reply *r)
 void reply_fini(struct reply *r)
 {
 	free(r->data);
+	if (r->cached)
+		cached_release(r->cached);
+	r->cached = NULL;
 	if (r->fd >= 0)
 		close(r->fd);
 	r->data = NULL;

@@ -16,6 +16,7 @@ enum reply_manner {
 };
 
 struct job;
+struct cached;
 
 #define REPLY_FIELDS_MAX 512
 
@@ -29,6 +30,7 @@ struct reply {
 	u8 *data;
 	int fd; /* -1: none */
 	u64 bytes;
+	struct cached *cached; /* the body, or NULL */
 	bool close; /* the connection ends after it */
 	enum reply_manner manner;
 	u32 delay_ms;

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/plat.h"
 #include "server/api/api.h"
+#include "server/cache.h"
 #include "server/dash.h"
 #include "server/data/channels.h"
 #include "server/data/siteconf.h"
@@ -113,6 +114,19 @@ static int answer_manifest(struct site *s, const struct site_request *q, const u
 	return answer_file(s, path, "application/octet-stream", CACHE_FOREVER, r);
 }
 
+/* A longer object goes out of the file that stays open for the next who asks. */
+static int keep_open(struct site *s, const u8 *digest, const char *path, struct reply *r)
+{
+	int fd;
+
+	if (!s->cache || s->faults.count)
+		return 0;
+	fd = r->fd >= 0 ? r->fd : openat(s->dir.fd, path, O_RDONLY | O_CLOEXEC);
+	r->fd = -1;
+	r->cached = fd < 0 ? NULL : cache_put(s->cache, digest, fd, r->bytes);
+	return r->cached || r->data ? 0 : -ENOMEM;
+}
+
 static int answer_chunk(struct site *s, const struct site_request *q, const u8 *digest,
 			struct reply *r)
 {
@@ -121,13 +135,24 @@ static int answer_chunk(struct site *s, const struct site_request *q, const u8 *
 
 	if (!q->tls && !s->conf.plain_objects)
 		return -EPERM;
-	if (verify_begin(s, digest, r))
-		return 0;
-	path_object(path, digest);
-	err = answer_file(s, path, "application/octet-stream", CACHE_FOREVER, r);
-	s->counts.objects += !err;
-	s->counts.object_bytes += err ? 0 : r->bytes;
-	return err;
+	if (s->cache && !s->faults.count)
+		r->cached = cache_get(s->cache, digest);
+	if (r->cached) {
+		r->cache = CACHE_FOREVER;
+		r->bytes = cached_bytes(r->cached);
+	} else {
+		if (verify_begin(s, digest, r))
+			return 0;
+		path_object(path, digest);
+		err = answer_file(s, path, "application/octet-stream", CACHE_FOREVER, r);
+		if (!err)
+			err = keep_open(s, digest, path, r);
+		if (err)
+			return err;
+	}
+	s->counts.objects++;
+	s->counts.object_bytes += r->bytes;
+	return 0;
 }
 
 static int answer_profile(struct site *s, const struct site_request *q, const u8 *digest,

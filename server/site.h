@@ -17,6 +17,7 @@
 #define SITE_UPLOAD_MAX (8 * MIB) /* a manifest of 16 TiB is less, a chunk far less */
 
 struct jobs;
+struct cache;
 
 struct site_counts {
 	u64 replies[6]; /* by hundreds of the status */
@@ -34,6 +35,7 @@ struct site {
 	struct limit api_limit, login_limit, boot_limit;
 	struct site_counts counts;
 	struct faults faults;
+	struct cache *cache; /* of open objects; NULL: none */
 	struct digestset verified; /* objects that were looked at since the start */
 	u8 last_chunk[SHA256_BYTES]; /* served before; what wrong-chunk answers with */
 	u64 start_ns;

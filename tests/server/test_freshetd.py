@@ -467,7 +467,7 @@ def test_fault_delay_and_stall(site, serve):
     t = time.time()
     out = srv.raw(request("/v1/manifest/" + site.version) + request("/v1/manifest/" + site.version,
                                                                     "Connection: close\r\n"))
-    assert len(split_replies(out)) == 2 and 0.8 <= time.time() - t < 5
+    assert len(split_replies(out)) == 2 and 0.78 <= time.time() - t < 5  # timers run on a coarse clock
     with srv.connect(1) as s:
         s.sendall(request("/v1/chunk/" + site.stored()[0]))
         got = b""
