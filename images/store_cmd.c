@@ -301,8 +301,17 @@ static void dump_meta(const struct store *s)
 	printf("next          %s\n", cli_hex(hex, m->next));
 	printf("esp           %s\n", cli_hex(hex, m->esp));
 	printf("policy        %s, serial %llu, %s\n",
-	       m->policy == STORE_POLICY_PUSH ? "push" : "boot", (unsigned long long)m->serial,
-	       m->complete ? "complete" : "not complete");
+	       m->policy == STORE_POLICY_PUSH ? "push" : m->policy == STORE_POLICY_NEVER ? "never" :
+											 "boot",
+	       (unsigned long long)m->serial, m->complete ? "complete" : "not complete");
+	printf("trial         %s, %u boots\n", m->up ? "a guest has come up" : "not yet up", m->tries);
+	printf("bad           %s, serial %llu\n", cli_hex(hex, m->bad),
+	       (unsigned long long)m->bad_serial);
+	if (s->other.map)
+		printf("%s  %s, %u of %u chunks%s\n",
+		       s->other.role == STORE_OTHER_NEXT ? "staged      " : "previous    ",
+		       cli_hex(hex, s->other.version), s->other.map->present, s->other.map->n,
+		       s->other.complete ? ", complete" : "");
 }
 
 static void dump_map(const struct store *s)

@@ -164,6 +164,8 @@ static const char *open_why(int err)
 
 struct data {
 	struct store_check *k;
+	struct chunkmap *m; /* whose entries are looked at */
+	bool second; /* ... the second version's */
 	struct manifest mf;
 	u8 *chunk, *page;
 	u32 page_at; /* which one is in @page; ~0u: none */
@@ -234,12 +236,27 @@ static void repair_sums(struct data *d, u32 slot, const u8 *buf, u32 plain)
 	d->k->repaired++;
 }
 
+static void forget(struct data *d, u32 idx)
+{
+	struct store *s = d->k->store;
+
+	chunkmap_base_set(d->m, idx, SLOT_NONE);
+	if (d->second)
+		s->other.complete = false;
+	else
+		s->meta.complete = false;
+	d->changed = true;
+}
+
 static void found(struct data *d, u32 idx, u32 slot, enum slot_state st, const u8 *buf, u32 plain)
 {
 	struct store_check *k = d->k;
-	struct chunkmap *m = k->store->map;
+	struct chunkmap *m = d->m;
 	bool page = idx >= m->chunks;
-	const char *what = page ? "table page" : "chunk";
+	const char *what = d->second ? page ? "table page of the second version" :
+					      "chunk of the second version" :
+			   page	     ? "table page" :
+				       "chunk";
 	u32 n = page ? idx - m->chunks : idx;
 
 	k->checked++;
@@ -259,9 +276,7 @@ static void found(struct data *d, u32 idx, u32 slot, enum slot_state st, const u
 	*(page ? &k->bad_pages : &k->bad_chunks) += 1;
 	say(k, CHECK_BAD, "%s %u in slot %u: damaged, has to be fetched again", what, n, slot);
 	if (k->repair) {
-		chunkmap_base_set(m, idx, SLOT_NONE);
-		k->store->meta.complete = false;
-		d->changed = true;
+		forget(d, idx);
 		k->repaired++;
 	}
 }
@@ -275,7 +290,7 @@ static const u8 *chunk_digest(const struct data *d, u32 chunk)
 
 static void check_page(struct data *d, u32 page)
 {
-	struct chunkmap *m = d->k->store->map;
+	struct chunkmap *m = d->m;
 	u32 slot = m->base[m->chunks + page], plain = manifest_page_plain_bytes(&d->mf, page);
 	enum slot_state st;
 
@@ -291,7 +306,7 @@ static void check_page(struct data *d, u32 page)
 static void check_chunk(struct data *d, u32 c)
 {
 	struct store_check *k = d->k;
-	struct chunkmap *m = k->store->map;
+	struct chunkmap *m = d->m;
 	u32 slot = m->base[c], plain = manifest_chunk_plain_bytes(&d->mf, c);
 	const u8 *digest = chunk_digest(d, c);
 	bool zero = digest && manifest_digest_is_zero(digest);
@@ -299,14 +314,12 @@ static void check_chunk(struct data *d, u32 c)
 	if (digest && slot != SLOT_NONE && zero != (slot == SLOT_ZERO)) {
 		say(k, CHECK_LOST, zero ? "chunk %u should be zero and is in a slot" :
 					  "chunk %u is taken for zero, wrongly", c);
-		if (k->repair) {
-			chunkmap_base_set(m, c, SLOT_NONE);
-			k->store->meta.complete = false;
-			d->changed = true;
-		}
+		if (k->repair)
+			forget(d, c);
 		return;
 	}
-	if (slot < SLOT_LIMIT)
+	/* what both versions have has been looked at */
+	if (slot < SLOT_LIMIT && !(d->second && slot == chunkmap_same(k->store->map, m, c)))
 		found(d, c, slot, check_slot(d, slot, d->chunk, plain, digest), d->chunk, plain);
 }
 
@@ -330,6 +343,29 @@ static void check_overlay(struct store_check *k)
 			}
 		}
 	}
+}
+
+/* The second version: its manifest; what is to be looked at is then its map. */
+static bool check_second(struct store_check *k, struct data *d)
+{
+	struct store_other *o = &k->store->other;
+	u8 digest[SHA256_BYTES];
+
+	if (!o->map)
+		return false;
+	d->m = o->map;
+	d->second = true;
+	manifest_digest(digest, o->root, o->root_bytes);
+	if (memcmp(digest, o->version, SHA256_BYTES) ||
+	    manifest_parse(o->root, o->root_bytes, &d->mf) || d->mf.chunk_count != o->map->chunks ||
+	    d->mf.chunk_bytes != k->store->sb.chunk_bytes) {
+		say(k, CHECK_BAD, "the second version's manifest is not its own");
+		return false;
+	}
+	if (o->complete && o->map->present != o->map->n)
+		say(k, CHECK_BAD, "the second version is marked complete, and %u chunks are missing",
+		    o->map->n - o->map->present);
+	return true;
 }
 
 static void check_meta(struct store_check *k, struct data *d)
@@ -358,7 +394,7 @@ static void check_meta(struct store_check *k, struct data *d)
 
 static void check_data(struct store_check *k, struct data *d)
 {
-	struct chunkmap *m = k->store->map;
+	struct chunkmap *m = d->m;
 	u32 dpp = d->mf.digests_per_page;
 
 	for (u32 p = 0; p < d->mf.page_count; p++) {
@@ -425,7 +461,10 @@ int store_check(struct store_check *k)
 		check_overlay(k);
 		d.chunk = plat_alloc(k->store->sb.chunk_bytes);
 		d.page = plat_alloc(k->store->sb.chunk_bytes);
+		d.m = k->store->map;
 		if (!k->quick && d.chunk && d.page)
+			check_data(k, &d);
+		if (check_second(k, &d) && !k->quick && d.chunk && d.page)
 			check_data(k, &d);
 		plat_free(d.chunk);
 		plat_free(d.page);

@@ -414,8 +414,33 @@ static void open_finish(struct store *s, int err)
 	s->open_done(s, err, s->open_arg);
 }
 
+/*
+ * After a reset without a power cut the end of the log may be in the disk's
+ * cache only. What has been seen shall not be lost by a power cut that comes later.
+ */
+static void open_flushed(struct blk_req *r, int err)
+{
+	struct store *s = r->owner;
+
+	if (err)
+		log_warn("store: cannot flush err=%s", err_name(err));
+	open_finish(s, 0);
+}
+
+static void open_flush(struct store *s)
+{
+	if (!s->blk->write_cache) {
+		open_finish(s, 0);
+		return;
+	}
+	s->req = (struct blk_req){ .op = BLK_FLUSH, .done = open_flushed, .owner = s };
+	blk_submit(s->blk, &s->req);
+}
+
 static void open_end(struct store *s)
 {
+	int err;
+
 	if (!s->replay_end) {
 		open_finish(s, -EBADMSG);
 		return;
@@ -426,10 +451,13 @@ static void open_end(struct store *s)
 		chunkmap_ovl_drop(s->map);
 	}
 	s->keep_overlay = s->meta.bound && s->meta.policy != STORE_POLICY_BOOT;
-	if (slotmap_init(&s->slots, s->sb.slots))
-		open_finish(s, -ENOMEM);
+	err = slotmap_init(&s->slots, s->sb.slots);
+	if (!err)
+		err = slotmap_rebuild(&s->slots, s->map, s->other.map);
+	if (err)
+		open_finish(s, err);
 	else
-		open_finish(s, slotmap_rebuild(&s->slots, s->map, s->other.map));
+		open_flush(s);
 }
 
 static void open_read_journal(struct store *s);

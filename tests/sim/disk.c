@@ -45,6 +45,7 @@ static void heal(struct sim_disk *d, u64 block)
 	for (u32 i = 0; i < d->ndamaged; i++) {
 		if (d->damaged[i] != block)
 			continue;
+		d->healed[d->nhealed++ % ARRAY_SIZE(d->healed)] = block;
 		d->ndamaged--;
 		d->damaged[i] = d->damaged[d->ndamaged];
 		d->bad[i] = d->bad[d->ndamaged];
@@ -208,7 +209,9 @@ static void dev_submit(struct blk_dev *b, struct blk_req *r)
 		last = list_entry(d->queue.prev, struct blk_req, link)->scratch[1];
 	r->scratch[1] = sim_now + 5 * NS_PER_US +
 			sim_below(&d->rng, sim_one_in(&d->rng, 16) ? 3000000 : 60000);
-	if (!sim_has(SIM_REORDER))
+	if (d->prompt)
+		r->scratch[1] = sim_now;
+	else if (!sim_has(SIM_REORDER))
 		r->scratch[1] = MAX(last, sim_now + 20 * NS_PER_US);
 	list_add_tail(&d->queue, &r->link);
 	d->inflight++;
@@ -286,11 +289,17 @@ void sim_disk_init(struct sim_disk *d, u32 sector_bytes, u64 rng)
 	};
 }
 
+void sim_disk_prompt(struct sim_disk *d, bool prompt)
+{
+	d->prompt = prompt;
+}
+
 static void drop_queue(struct sim_disk *d)
 {
 	list_init(&d->queue);
 	d->inflight = 0;
 	d->dead = false;
+	d->nhealed = 0;
 	d->die_after = d->die_fua = 0;
 }
 
@@ -320,9 +329,6 @@ static void tear(struct sim_disk *d, bool through)
 			seg_copy(r, (u64)i * ss, sector, ss, false);
 			put(d, (u32)r->lba + i, sector, through);
 		}
-		for (u64 b = r->lba * ss / 4096; b <= (r->lba + r->sectors - 1) * ss / 4096; b++)
-			if (d->ndamaged)
-				heal(d, b);
 	}
 }
 
@@ -399,6 +405,9 @@ void sim_disk_bad(struct sim_disk *d, u64 block)
 
 bool sim_disk_is_damaged(const struct sim_disk *d, u64 block)
 {
+	for (u32 i = 0; i < d->nhealed && i < ARRAY_SIZE(d->healed); i++)
+		if (d->healed[i] == block)
+			return true;
 	for (u32 i = 0; i < d->ndamaged; i++)
 		if (d->damaged[i] == block)
 			return true;

@@ -178,12 +178,12 @@ static void print_totals(double seconds)
 	const struct sim_totals *t = &sim_total;
 
 	printf("%llu boots (%.0f/s), %.1f simulated hours, %llu requests, %llu to READY, "
-	       "%llu power cuts, %llu resets, %llu in order, %llu without network\n",
+	       "%llu power cuts, %llu resets, %llu in order, %llu without network, %llu checked offline\n",
 	       (unsigned long long)t->boots, (double)t->boots / seconds,
 	       (double)t->hours_ns / 3.6e12, (unsigned long long)sim_ops,
 	       (unsigned long long)t->ready, (unsigned long long)t->cuts,
 	       (unsigned long long)t->warm, (unsigned long long)t->orderly,
-	       (unsigned long long)t->offline);
+	       (unsigned long long)t->offline, (unsigned long long)t->checked);
 	printf("%llu pushes, %llu rollbacks, %llu switches, %llu rolled back by the PC, "
 	       "%llu complete, %llu claimed anew, %llu rotten, %llu unreadable, %llu superblocks, "
 	       "%llu repaired, %llu EIO, %llu ENOSPC, %llu checkpoints\n",

@@ -113,14 +113,18 @@ struct sim_disk {
 	u64 writes, reads, flushes, write_bytes;
 	/* things that have been done to the medium */
 	u32 ndamaged;
+	bool prompt;
 	u64 damaged[256]; /* blocks of 4 KiB with rot or bad sectors, till rewritten */
 	u8 bad[256]; /* ... cannot be read */
+	u64 healed[64]; /* written again in this boot: a request may still tell of it */
+	u32 nhealed;
 };
 
 void sim_disk_init(struct sim_disk *d, u32 sector_bytes, u64 rng);
 void sim_disk_fini(struct sim_disk *d);
 u64 sim_disk_next(const struct sim_disk *d); /* when the next request is due */
 void sim_disk_cut(struct sim_disk *d); /* the power goes, and comes back */
+void sim_disk_prompt(struct sim_disk *d, bool prompt); /* no waiting: for tools */
 void sim_disk_reset(struct sim_disk *d); /* the controller forgets its queues */
 /* Straight to the medium and the cache, at @off bytes. */
 void sim_disk_peek(struct sim_disk *d, u64 off, void *out, u32 bytes);
@@ -229,7 +233,7 @@ void sim_explain(enum blk_op op, u64 first, u32 n, int err);
 struct sim_totals {
 	u64 boots, ready, complete, cuts, warm, orderly;
 	u64 pushes, rollbacks, switches, claims, rots, bads, supers, offline;
-	u64 rolled_back, dropped, enospc, eio, repaired, checkpoints, hours_ns;
+	u64 checked, rolled_back, dropped, enospc, eio, repaired, checkpoints, hours_ns;
 };
 
 extern struct sim_totals sim_total;

@@ -23,6 +23,7 @@
 #include "base/bitmap.h"
 #include "base/endian.h"
 #include "base/err.h"
+#include "storage/core/check.h"
 #include "tests/sim/sim.h"
 
 #define NONE 0xffffffffu
@@ -847,9 +848,9 @@ static void plan(void)
 	else if (w.ending == END_CUT)
 		w.disk.die_after = 1 + sim_below(&w.rng, sim_one_in(&w.rng, 3) ? 300 : 30);
 	w.disk.write_fails = 0;
-	if (sim_has(SIM_WERR) && sim_one_in(&w.rng, 20))
+	if (sim_has(SIM_WERR) && !w.sound && sim_one_in(&w.rng, 20))
 		w.disk.write_fails = 2 + sim_below(&w.rng, 60);
-	else if (sim_has(SIM_WERR) && sim_one_in(&w.rng, 30))
+	else if (sim_has(SIM_WERR) && !w.sound && sim_one_in(&w.rng, 30))
 		w.disk.fail_after = 1 + sim_below(&w.rng, 100);
 	w.writes_failed = w.disk.write_fails || w.disk.fail_after;
 	w.write_failed |= w.writes_failed;
@@ -878,6 +879,29 @@ static void power_on(void)
 	w.up_since = ~0ull;
 	if (deploy_create(&w.dep, &cfg))
 		sim_fail("deploy_create");
+}
+
+static void complaint(struct store_check *k, enum check_level level, const char *text)
+{
+	(void)k;
+	/* a write of one that the power cut */
+	if (level != CHECK_NOTE && strncmp(text, "superblock", 10))
+		sim_fail("the offline check finds: %s", text);
+}
+
+/* Nothing has been done to this disk: the offline check must agree. */
+static void check_offline(void)
+{
+	struct store_check k = { .blk = &w.disk.blk, .lba = w.layout.store.first_lba,
+				 .sectors = w.layout.store.sectors, .say = complaint };
+
+	if (!w.sound || w.write_failed || w.bound == NONE || sim_below(&w.rng, 4))
+		return;
+	sim_disk_prompt(&w.disk, true);
+	store_check(&k);
+	store_check_end(&k);
+	sim_disk_prompt(&w.disk, false);
+	sim_total.checked++;
 }
 
 static void power_off(void)
@@ -917,6 +941,8 @@ static void power_off(void)
 	sim_guest_gone();
 	sim_source_reset(&w.net);
 	sim_model_crash(!warm);
+	check_offline();
+	sim_forget_memory();
 	sim_now += sim_below(&w.rng, 3600) * NS_PER_SEC;
 }
 
