@@ -304,7 +304,8 @@ static void dump_meta(const struct store *s)
 	       m->policy == STORE_POLICY_PUSH ? "push" : m->policy == STORE_POLICY_NEVER ? "never" :
 											 "boot",
 	       (unsigned long long)m->serial, m->complete ? "complete" : "not complete");
-	printf("trial         %s, %u boots\n", m->up ? "a guest has come up" : "not yet up", m->tries);
+	printf("trial         %s, %u boots\n", m->up ? "a guest has come up" : "not yet up",
+	       m->tries);
 	printf("bad           %s, serial %llu\n", cli_hex(hex, m->bad),
 	       (unsigned long long)m->bad_serial);
 	if (s->other.map)

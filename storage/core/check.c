@@ -363,7 +363,7 @@ static bool check_second(struct store_check *k, struct data *d)
 		return false;
 	}
 	if (o->complete && o->map->present != o->map->n)
-		say(k, CHECK_BAD, "the second version is marked complete, and %u chunks are missing",
+		say(k, CHECK_BAD, "second version: marked complete, and %u chunks are missing",
 		    o->map->n - o->map->present);
 	return true;
 }

@@ -178,7 +178,8 @@ static void print_totals(double seconds)
 	const struct sim_totals *t = &sim_total;
 
 	printf("%llu boots (%.0f/s), %.1f simulated hours, %llu requests, %llu to READY, "
-	       "%llu power cuts, %llu resets, %llu in order, %llu without network, %llu checked offline\n",
+	       "%llu power cuts, %llu resets, %llu in order, %llu without network, "
+	       "%llu checked offline\n",
 	       (unsigned long long)t->boots, (double)t->boots / seconds,
 	       (double)t->hours_ns / 3.6e12, (unsigned long long)sim_ops,
 	       (unsigned long long)t->ready, (unsigned long long)t->cuts,
