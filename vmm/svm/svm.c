@@ -298,7 +298,7 @@ static void svm_inject_exception(struct vcpu *v, u8 vector, bool has_code, u32 c
 	struct vmcb *b = vmcb_of(v);
 
 	b->event_inj = event(EVENT_EXCEPTION, vector);
-	if (has_code)
+	if (has_code && (b->cr0 & CR0_PE)) /* real mode knows no error codes */
 		b->event_inj |= EVENT_CODE_VALID | FIELD_PREP(EVENT_CODE, (u64)code);
 }
 
@@ -485,43 +485,59 @@ static void inject_interrupt(struct vcpu *v, s32 vector)
 	b->event_inj = event(EVENT_INTR, (u8)vector);
 }
 
-/* Bytes in front of the opcode; *@seg is changed by a segment override. */
-static u32 prefix_bytes(struct vcpu *v, u8 *seg)
+struct prefixes {
+	u32 bytes;
+	u8 seg; /* SEG_DS without an override */
+	u8 addr_bytes;
+};
+
+/* What stands in front of the opcode at RIP. */
+static void read_prefixes(struct vcpu *v, struct prefixes *p)
 {
-	bool wide = guest_code_bits(v) == 64;
+	u32 bits = guest_code_bits(v), n, i;
 	u8 bytes[15];
-	u32 n = guest_fetch(v, bytes), i;
 
+	*p = (struct prefixes){ .seg = SEG_DS, .addr_bytes = (u8)(bits / 8) };
+	n = guest_fetch(v, bytes);
 	for (i = 0; i < n; i++) {
-		u8 p = bytes[i];
+		u8 b = bytes[i];
 
-		if (p == 0x64 || p == 0x65)
-			*seg = (u8)(SEG_FS + (p - 0x64));
-		else if ((p & 0xe7) == 0x26)
-			*seg = wide ? *seg : p >> 3 & 3;
-		else if (p != 0x66 && p != 0x67 && p != 0xf0 && p != 0xf2 && p != 0xf3 &&
-			 (!wide || (p & 0xf0) != 0x40))
-			return i;
+		if (b == 0x64 || b == 0x65)
+			p->seg = (u8)(SEG_FS + (b - 0x64));
+		else if ((b & 0xe7) == 0x26)
+			p->seg = bits == 64 ? p->seg : b >> 3 & 3;
+		else if (b == 0x67)
+			p->addr_bytes = bits == 32 ? 2 : 4;
+		else if (b != 0x66 && b != 0xf0 && b != 0xf2 && b != 0xf3 &&
+			 (bits != 64 || (b & 0xf0) != 0x40))
+			break;
 	}
-	return 0;
+	p->bytes = i < n ? i : 0;
 }
 
 /* Of the instructions that exit and are skipped; IOIO brings its own next RIP. */
 static u32 insn_bytes(struct vcpu *v)
 {
 	const struct vmcb *b = vmcb_of(v);
-	u8 seg;
+	struct prefixes p;
+	u32 opcode;
 
 	switch (b->exit_code) {
 	case VMEXIT_HLT:
-		return prefix_bytes(v, &seg) + 1;
+		opcode = 1;
+		break;
 	case VMEXIT_CPUID:
 	case VMEXIT_MSR:
-		return prefix_bytes(v, &seg) + 2;
+		opcode = 2;
+		break;
 	case VMEXIT_VMMCALL:
-		return prefix_bytes(v, &seg) + 3;
+		opcode = 3;
+		break;
+	default:
+		return 0;
 	}
-	return 0;
+	read_prefixes(v, &p);
+	return p.bytes + opcode;
 }
 
 static void io_exit(struct vcpu *v)
@@ -537,14 +553,14 @@ static void io_exit(struct vcpu *v)
 		.addr_bytes = (u8)(FIELD_GET(IOIO_ADDR, b->exit_info1) * 2),
 		.next_rip = b->exit_info2,
 	};
+	struct prefixes p;
 
-	/* Without decode assists the segment is not reported. */
-	if (io.seg > SEG_GS || (io.string && !io.in && !io.seg)) {
-		io.seg = SEG_DS;
-		prefix_bytes(v, &io.seg);
+	/* Without decode assists the segment is not reported, nor everywhere the address size. */
+	if (io.string && (!io.addr_bytes || io.seg > SEG_GS || (!io.in && !io.seg))) {
+		read_prefixes(v, &p);
+		io.seg = p.seg;
+		io.addr_bytes = io.addr_bytes ? io.addr_bytes : p.addr_bytes;
 	}
-	if (!io.addr_bytes)
-		io.addr_bytes = 8;
 	vcpu_handle_io(v, &io);
 }
 
