@@ -219,7 +219,7 @@ struct handoff_io {
 
 /* What tests/guest asks for: hooks on pages and ports that behave like memory. */
 enum handoff_test_op {
-	HT_INFO, /* out: where the VMM's region lies */
+	HT_INFO, /* out: where the VMM's region lies, nested faults since the start */
 	HT_HOOK, /* @base: a page whose every access is logged and goes to memory of the VMM */
 	HT_HOOK_WRITES, /* the same for writes; they go to the guest's own page */
 	HT_HOOK_ABSENT, /* as if nothing were there; no log */
@@ -235,7 +235,7 @@ struct handoff_test {
 	u32 reserved;
 	u64 base;
 	u64 log; /* gpa of a struct handoff_test_log, in RAM, for as long as the hook lives */
-	u64 region_pa, region_bytes; /* out, HT_INFO */
+	u64 region_pa, region_bytes, nested_faults; /* out, HT_INFO */
 };
 
 struct handoff_test_log {

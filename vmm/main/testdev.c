@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/plat.h"
 #include "boot/handoff.h"
+#include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/guest.h"
 #include "vmm/cpu/mmio.h"
@@ -93,6 +94,14 @@ static bool port_access(void *ctx, struct pio_access *a)
 	note(port_log, a->port, a->bytes, a->write,
 	     a->bytes == 4 ? a->value : a->value & ((1u << 8 * a->bytes) - 1));
 	return true;
+}
+
+static u64 nested_faults(void)
+{
+	struct counters_report r;
+
+	counters_get(&r);
+	return r.count[EXIT_NESTED_FAULT];
 }
 
 static struct handoff_test_log *log_map(u64 gpa)
@@ -186,6 +195,7 @@ s64 testdev_call(u64 gpa)
 	case HT_INFO:
 		t.region_pa = core_handoff->region_pa;
 		t.region_bytes = core_handoff->region_bytes;
+		t.nested_faults = nested_faults();
 		return guest_write(GPA(gpa), &t, sizeof(t));
 	case HT_HOOK:
 	case HT_HOOK_WRITES:
