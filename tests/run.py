@@ -138,8 +138,11 @@ def pytest_group(t, parts, limit):
             print("%s: %d passed, %d failed in %.0f s" % (name, passed, failed, took), flush=True)
 
 
+VMM = "tests/e2e/test_vmm.py::test_"
+
 E2E = (
-    ("e2e a", ["tests/e2e/test_faults.py"]),
+    ("e2e a", ["tests/e2e/test_faults.py"] + [VMM + t for t in ("svm", "svm_touches_four_gib", "bare_machine_agrees",
+                                                                "facts_svm")]),
     ("e2e b", ["tests/e2e/test_life.py", "tests/e2e/test_refusals.py", "tests/e2e/test_loader.py",
                "tests/e2e/test_panic.py"]),
 )

@@ -8,7 +8,6 @@ differs is listed here, with its reason.
 
 import os
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -31,6 +30,8 @@ class Result:
         self.bad = [x for x in lines if x.startswith("BAD ")]
         self.end = next((x for x in lines if re.match(END, x)), None)
         self.bare = "vmmtest: on the bare machine" in text
+        touched = re.search(r"vmmtest: touched (\d+) MiB", text)
+        self.touched = int(touched.group(1)) if touched else 0
         facts = [x.split(" ") for x in lines if x.startswith("fact ")]
         self.facts = {" ".join(f[1:3 if f[1] in ("cpuid", "msr") else 2]):
                       f[3:] if f[1] in ("cpuid", "msr") else f[2:] for f in facts}
@@ -54,8 +55,8 @@ def esp(folder, bare):
             "-device", "virtio-blk-pci,drive=esp,bootindex=0,romfile="]
 
 
-def in_qemu(folder, cpus, bare):
-    with lab.Pc(folder, "pc", cpus=cpus, nic=False, boot="esp", extra=esp(folder, bare)) as pc:
+def in_qemu(folder, cpus, bare, mem="2G"):
+    with lab.Pc(folder, "pc", cpus=cpus, mem=mem, nic=False, boot="esp", extra=esp(folder, bare)) as pc:
         pc.com1.wait(END + r"\s", 120, "the guest's last line")
         seconds = pc.seconds()
         pc.wait_end(30)
@@ -83,8 +84,7 @@ def run(folder, machine, cpus, bare=False):
     """One run per session and kind."""
     key = (machine, cpus, bare)
     if key not in results:
-        sub = os.path.join(os.path.dirname(folder), "vmmtest-%s-%d%s" % (machine, cpus, "-bare" if bare else ""))
-        shutil.rmtree(sub, ignore_errors=True)
+        sub = os.path.join(folder, "%s-%d%s" % (machine, cpus, "-bare" if bare else ""))
         os.makedirs(sub)
         results[key] = in_qemu(sub, cpus, bare) if machine == "qemu" else in_bochs(sub, machine, cpus, bare)
     r = results[key]
@@ -107,8 +107,15 @@ def test_svm(folder, cpus):
     assert ("ap: starts again" in r.ok) == (cpus == 2)
 
 
+def test_svm_touches_four_gib(folder):
+    """All of 5 GiB is read, a byte of each page: the guest counts the VMM's nested faults meanwhile."""
+    r = in_qemu(folder, 1, False, mem="5G")
+    good(r)
+    assert r.touched > 4096 and "touch: memory is mapped without an exit" in r.ok
+
+
 @pytest.mark.parametrize("cpus", [1, 2])
-def test_vmx_prints_the_same(folder, cpus):
+def test_haswell_prints_the_same(folder, cpus):
     r, svm = run(folder, HASWELL, cpus), run(folder, "qemu", cpus)
     good(r)
     assert r.ok == svm.ok
@@ -162,8 +169,10 @@ def test_facts_svm(folder):
                 {"c0010114": "#GP", "c0010117": "#GP"})  # VM_CR, VM_HSAVE_PA
 
 
-def test_facts_vmx(folder):
+def test_facts_haswell(folder):
     """The same without VMX: firmware seems to have locked it away."""
     facts_agree(run(folder, HASWELL, 1, bare=True), run(folder, HASWELL, 1),
                 {"0000003a": "0000000000000001", "00000480": "#GP", "00000481": "#GP", "0000048b": "#GP",
-                 "0000048c": "#GP", "00000491": "#GP"})
+                 "0000048c": "#GP", "00000491": "#GP",
+                 # AMD's do not exist there; Bochs reads zeros for all that do not exist
+                 "c0010114": "#GP", "c0010117": "#GP"})

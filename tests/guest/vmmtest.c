@@ -26,6 +26,7 @@ struct guest g;
 
 static u32 passed, failed;
 static EFI_BOOT_SERVICES *bs;
+static char memory_map[65536] __aligned(8);
 
 static void say_text(const char *t)
 {
@@ -100,6 +101,7 @@ u64 test_call(u32 op, u64 base, u64 log)
 		check(false, "vmm: test hook", "op %u at %lx: %s", op, base, err_name((int)-err));
 	g.region_pa = op == HT_INFO ? t.region_pa : g.region_pa;
 	g.region_bytes = op == HT_INFO ? t.region_bytes : g.region_bytes;
+	g.nested_faults = op == HT_INFO ? t.nested_faults : g.nested_faults;
 	return (u64)err;
 }
 
@@ -149,6 +151,38 @@ static void find_cpus(void)
 			g.ap_id = (u32)info.apic_id;
 }
 
+static u64 faults_so_far(void)
+{
+	tables_own();
+	test_call(HT_INFO, 0, 0);
+	tables_firmware();
+	return g.nested_faults;
+}
+
+/* Read each page of RAM, by the firmware's map and tables: nothing is mapped on demand. */
+static void touch_memory(void)
+{
+	UINTN bytes = sizeof(memory_map), key, step;
+	UINT32 version;
+	u64 pages = 0, before;
+
+	if (bs->GetMemoryMap(&bytes, (void *)memory_map, &key, &step, &version))
+		bytes = 0;
+	before = faults_so_far();
+	for (UINTN at = 0; at < bytes; at += step) {
+		const EFI_MEMORY_DESCRIPTOR *d = (void *)(memory_map + at);
+
+		if (d->Type != EfiConventionalMemory && d->Type != EfiBootServicesData &&
+		    d->Type != EfiBootServicesCode && d->Type != EfiLoaderData)
+			continue;
+		for (u64 p = d->PhysicalStart ? 0 : 1; p < d->NumberOfPages; p++, pages++)
+			*(volatile u8 *)(d->PhysicalStart + p * PAGE_BYTES);
+	}
+	before = faults_so_far() - before;
+	say("vmmtest: touched %lu MiB\n", pages / 256);
+	check(pages && !before, "touch: memory is mapped without an exit", "%lu exits", before);
+}
+
 /* Hooks, and all that needs hypercalls. */
 static void boot_phase(void)
 {
@@ -162,6 +196,8 @@ static void boot_phase(void)
 		test_edges();
 	}
 	tables_firmware();
+	if (g.vmm)
+		touch_memory();
 }
 
 static void alone(void)
@@ -170,6 +206,7 @@ static void alone(void)
 	facts();
 	test_cpuid();
 	test_msr();
+	test_processor();
 	if (g.vmm) {
 		test_insns();
 		test_pages();
@@ -201,8 +238,7 @@ static __attribute__((noreturn)) void power_off(void)
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 {
-	static char map[65536];
-	UINTN bytes = sizeof(map), key, step;
+	UINTN bytes = sizeof(memory_map), key, step;
 	UINT32 version;
 	u64 big;
 
@@ -217,7 +253,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 	cpu_tables_init();
 	boot_phase();
 	say("vmmtest: %s, %u CPU(s)\n", g.vmm ? "under the VMM" : "on the bare machine", g.cpus);
-	if (bs->GetMemoryMap(&bytes, (void *)map, &key, &step, &version) ||
+	if (bs->GetMemoryMap(&bytes, (void *)memory_map, &key, &step, &version) ||
 	    bs->ExitBootServices(image, key)) {
 		say("vmmtest: cannot leave boot services\n");
 		return EFI_ABORTED;

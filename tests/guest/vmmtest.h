@@ -77,7 +77,7 @@ struct guest {
 	u64 low;
 	u64 big; /* 3 * 2 MiB of RAM, aligned, hooked at the edges of the middle one */
 	u64 cr3, firmware_cr3;
-	u64 region_pa, region_bytes; /* the VMM's */
+	u64 region_pa, region_bytes, nested_faults; /* the VMM's */
 	u32 cpus, apic_id, ap_id;
 	u64 *pt; /* of 2 MiB at WINDOW */
 	/* counted by trap() */
@@ -139,6 +139,7 @@ void facts(void);
 void test_hypercalls(void);
 void test_cpuid(void);
 void test_msr(void);
+void test_processor(void);
 void test_faults(void);
 void test_forbidden(bool boot);
 void test_ports(void);

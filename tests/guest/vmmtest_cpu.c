@@ -77,10 +77,12 @@ void facts(void)
 
 	cpuid(0, 0, r);
 	max = r[0];
-	for (u32 leaf = 0; leaf <= max; leaf++)
-		for (u32 sub = 0; sub < (leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd ? 4u : 1u);
-		     sub++)
+	for (u32 leaf = 0; leaf <= max; leaf++) {
+		u32 subs = leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd ? 4 : 1;
+
+		for (u32 sub = 0; sub < subs; sub++)
 			fact_cpuid(leaf, sub);
+	}
 	for (u32 leaf = 0x40000000; leaf < 0x40000003; leaf++)
 		fact_cpuid(leaf, 0);
 	cpuid(0x80000000, 0, r);
@@ -142,7 +144,8 @@ void test_hypercalls(void)
 	      st->vmm_bytes);
 	call_refused("call: unknown number", HC_MAGIC | 0xfff, 0, -ENOSYS);
 	call_refused("call: start in null mode", HC_MAGIC | HC_START, 0, -EOPNOTSUPP);
-	call_refused("call: status into the VMM", HC_MAGIC | HC_STATUS, g.region_pa + 4096, -EFAULT);
+	call_refused("call: status into the VMM", HC_MAGIC | HC_STATUS, g.region_pa + 4096,
+		     -EFAULT);
 	call_refused("call: log into the VMM", HC_MAGIC | HC_LOG, g.region_pa + 4096, -EFAULT);
 	call_refused("call: status over the VMM's edge", HC_MAGIC | HC_STATUS, g.region_pa - 8,
 		     -EFAULT);
@@ -169,11 +172,13 @@ void test_forbidden(bool boot)
 		{ "invlpga", 3, { 0x0f, 0x01, 0xdf } }, { "vmlaunch", 3, { 0x0f, 0x01, 0xc2 } },
 		{ "vmresume", 3, { 0x0f, 0x01, 0xc3 } }, { "vmxoff", 3, { 0x0f, 0x01, 0xc4 } },
 		{ "vmfunc", 3, { 0x0f, 0x01, 0xd4 } }, { "vmxon", 4, { 0xf3, 0x0f, 0xc7, 0x37 } },
-		{ "vmclear", 4, { 0x66, 0x0f, 0xc7, 0x37 } }, { "vmptrld", 3, { 0x0f, 0xc7, 0x37 } },
+		{ "vmclear", 4, { 0x66, 0x0f, 0xc7, 0x37 } },
+		{ "vmptrld", 3, { 0x0f, 0xc7, 0x37 } },
 		{ "vmptrst", 3, { 0x0f, 0xc7, 0x3f } }, { "vmread", 3, { 0x0f, 0x78, 0xc8 } },
 		{ "vmwrite", 3, { 0x0f, 0x79, 0xc8 } },
 		{ "invept", 5, { 0x66, 0x0f, 0x38, 0x80, 0x07 } },
 		{ "invvpid", 5, { 0x66, 0x0f, 0x38, 0x81, 0x07 } },
+		{ "getsec", 2, { 0x0f, 0x37 } },
 	};
 	struct exec x;
 	char name[48];
@@ -186,7 +191,8 @@ void test_forbidden(bool boot)
 		ok = is_ud(&x);
 		if (boot && ok)
 			continue;
-		fmt_snprintf(name, sizeof(name), "ud: %s%s", insn[i].name, boot ? " in boot phase" : "");
+		fmt_snprintf(name, sizeof(name), "ud: %s%s", insn[i].name,
+			     boot ? " in boot phase" : "");
 		check(ok, name, "vec=%lx code=%lx", x.vector, x.code);
 	}
 	if (boot) {
@@ -300,11 +306,12 @@ static void refused_msrs(u64 efer)
 	u64 v = 0;
 	bool ok;
 
-	check(msr_write(MSR_EFER, efer | EFER_SVME) == VEC_GP, "msr: EFER.SVME is refused", "taken");
-	check(msr_write(MSR_EFER, efer | BIT64(40)) == VEC_GP, "msr: reserved bit of EFER is refused",
-	      "taken");
-	check(msr_write(MSR_EFER, efer & ~BIT64(8)) == VEC_GP, "msr: EFER.LME while paging is refused",
-	      "taken");
+	v = msr_write(MSR_EFER, efer | EFER_SVME);
+	check(v == VEC_GP, "msr: EFER.SVME is refused", "vec=%lx", v);
+	v = msr_write(MSR_EFER, efer | BIT64(40));
+	check(v == VEC_GP, "msr: reserved bit of EFER is refused", "vec=%lx", v);
+	v = msr_write(MSR_EFER, efer & ~BIT64(8));
+	check(v == VEC_GP, "msr: EFER.LME while paging is refused", "vec=%lx", v);
 	if (g.intel) {
 		/* As firmware that has locked it away leaves it. */
 		ok = msr_read(MSR_FEATURE_CONTROL, &v) && v == 1 &&
@@ -354,6 +361,190 @@ void test_msr(void)
 	check(x.vector == VEC_GP && !x.code, "msr: RDMSR at CPL 3", "vec=%lx", x.vector);
 	ok = msr_read(MSR_APIC_BASE, &v) && msr_write(MSR_APIC_BASE, v) == NO_VECTOR;
 	check(ok, "msr: APIC_BASE", "%lx", v);
+}
+
+/* ---------------------------------------------------------------- the rest of the processor */
+
+/* What CPUID offers must work: some of it exists under a VMM only when that allows it. */
+static void offered(const char *name, bool there, const u8 *code, u32 bytes, u64 rcx)
+{
+	struct exec x;
+
+	exec_init(&x);
+	x.gpr[RCX] = rcx;
+	x.gpr[RDI] = low_at(LOW_OTHER);
+	x.gpr[RAX] = 2; /* INVPCID: all contexts */
+	__builtin_memset((void *)low_at(LOW_OTHER), 0, PAGE_BYTES);
+	if (there)
+		run(&x, code, bytes);
+	check(!there || x.vector == NO_VECTOR, name, "vec=%lx code=%lx", x.vector, x.code);
+}
+
+#define OFFERED(name, there, rcx, ...)                                         \
+	offered(name, there, (const u8[]){ __VA_ARGS__ }, sizeof((const u8[]){ __VA_ARGS__ }), rcx)
+
+static u32 feature(u32 leaf, u32 sub, u32 which, u32 bit)
+{
+	u32 r[4];
+
+	cpuid(leaf & 0x80000000, 0, r);
+	if (leaf > r[0])
+		return 0;
+	cpuid(leaf, sub, r);
+	return r[which] & BIT(bit);
+}
+
+static u64 mov_cr(u32 cr, u64 value)
+{
+	struct exec x;
+
+	exec_init(&x);
+	x.gpr[RAX] = value;
+	RUN(&x, cr & 8 ? 0x44 : 0x40, 0x0f, 0x22, (u8)(0xc0 | (cr & 7) << 3));
+	return x.vector;
+}
+
+static u64 read_cr0(void)
+{
+	u64 v;
+
+	__asm__ volatile("mov %%cr0, %0" : "=r"(v));
+	return v;
+}
+
+static u64 read_cr4(void)
+{
+	u64 v;
+
+	__asm__ volatile("mov %%cr4, %0" : "=r"(v));
+	return v;
+}
+
+/* Bits that a VMM may need for itself read as the guest has written them. */
+static void control_registers(void)
+{
+	static const struct {
+		const char *name;
+		u32 bit;
+	} cr0_bits[] = { { "cr: CR0.MP", 1 }, { "cr: CR0.TS", 3 }, { "cr: CR0.NE", 5 },
+			 { "cr: CR0.WP", 16 }, { "cr: CR0.AM", 18 } };
+	u64 cr0 = read_cr0(), cr4 = read_cr4(), set, clear;
+	bool ok;
+
+	for (u32 i = 0; i < ARRAY_SIZE(cr0_bits); i++) {
+		u64 bit = BIT64(cr0_bits[i].bit);
+
+		ok = mov_cr(0, cr0 | bit) == NO_VECTOR;
+		set = read_cr0();
+		ok = ok && mov_cr(0, cr0 & ~bit) == NO_VECTOR;
+		clear = read_cr0();
+		mov_cr(0, cr0);
+		check(ok && set == (cr0 | bit) && clear == (cr0 & ~bit), cr0_bits[i].name,
+		      "%lx %lx", set, clear);
+	}
+	ok = mov_cr(0, cr0 | BIT64(30)) == NO_VECTOR;
+	set = read_cr0();
+	mov_cr(0, cr0);
+	check(ok && set == (cr0 | BIT64(30)), "cr: CR0.CD", "%lx", set);
+	/* PGE, PSE, DE, TSD: harmless here. */
+	set = cr4 ^ (BIT64(7) | BIT64(4) | BIT64(3) | BIT64(2));
+	ok = mov_cr(4, set) == NO_VECTOR && read_cr4() == set;
+	mov_cr(4, cr4);
+	check(ok && read_cr4() == cr4, "cr: CR4", "%lx", read_cr4());
+	check(!(cr4 & BIT64(13)), "cr: CR4.VMXE is not seen", "%lx", cr4);
+	if (g.intel && g.vmm) {
+		set = mov_cr(4, cr4 | BIT64(13));
+		check(set == VEC_GP && read_cr4() == cr4, "cr: CR4.VMXE is refused",
+		      "vec=%lx %lx", set, read_cr4());
+	} else if (g.vmm) {
+		check(true, "cr: CR4.VMXE is refused", "%s", ""); /* a reserved bit there */
+	}
+	ok = mov_cr(8, 5) == NO_VECTOR;
+	__asm__ volatile("mov %%cr8, %0" : "=r"(set));
+	mov_cr(8, 0);
+	check(ok && set == 5, "cr: CR8", "%lx", set);
+	ok = mov_cr(3, g.cr3) == NO_VECTOR;
+	check(ok, "cr: CR3", "%s", "");
+}
+
+static void debug_registers(void)
+{
+	u32 r[4];
+	u64 d0, d3, d7;
+
+	__asm__ volatile("mov %0, %%dr0; mov %1, %%dr3; mov %2, %%dr7" : : "r"(0x1234000ull),
+			 "r"(0x5678000ull), "r"(0x400ull));
+	cpuid(0, 0, r);
+	if (g.vmm)
+		read32(low_at(LOW_HOOK));
+	__asm__ volatile("mov %%dr0, %0; mov %%dr3, %1; mov %%dr7, %2"
+			 : "=r"(d0), "=r"(d3), "=r"(d7));
+	check(d0 == 0x1234000 && d3 == 0x5678000 && d7 == 0x400, "dr: kept over exits",
+	      "%lx %lx %lx", d0, d3, d7);
+	__asm__ volatile("mov %0, %%dr0; mov %0, %%dr3" : : "r"(0ull));
+}
+
+static void extended_state(void)
+{
+	bool there = feature(1, 0, 2, 26);
+	struct exec x;
+	u64 cr4 = read_cr4(), xcr0 = 1;
+
+	x.vector = VEC_GP;
+	if (there) {
+		mov_cr(4, cr4 | BIT64(18));
+		exec_init(&x);
+		RUN(&x, 0x0f, 0x01, 0xd0); /* XGETBV */
+		xcr0 = x.gpr[RDX] << 32 | (u32)x.gpr[RAX];
+		exec_init(&x);
+		x.gpr[RAX] = 3;
+		RUN(&x, 0x0f, 0x01, 0xd1); /* XSETBV */
+		there = x.vector == NO_VECTOR;
+		exec_init(&x);
+		RUN(&x, 0x0f, 0x01, 0xd0);
+		there = there && (u32)x.gpr[RAX] == 3;
+		exec_init(&x);
+		x.gpr[RAX] = (u32)xcr0;
+		x.gpr[RDX] = xcr0 >> 32;
+		RUN(&x, 0x0f, 0x01, 0xd1);
+		check(there && x.vector == NO_VECTOR, "xcr0: XSETBV", "vec=%lx", x.vector);
+		exec_init(&x);
+		RUN(&x, 0x0f, 0x01, 0xd1); /* without x87: refused */
+	} else {
+		check(true, "xcr0: XSETBV", "%s", "");
+	}
+	check(x.vector == VEC_GP && !x.code, "xcr0: zero is refused", "vec=%lx", x.vector);
+	if (feature(1, 0, 2, 26)) {
+		exec_init(&x);
+		x.gpr[RAX] = (u32)xcr0;
+		x.cs = SEL_USER64;
+		x.ds = x.es = x.ss = SEL_USER_FLAT;
+		RUN(&x, 0x0f, 0x01, 0xd1);
+		mov_cr(4, cr4);
+	}
+	check(x.vector == VEC_GP, "xcr0: XSETBV at CPL 3", "vec=%lx", x.vector);
+}
+
+/** test_processor() - what passes through, and what exits without being asked to */
+void test_processor(void)
+{
+	OFFERED("offered: RDTSCP", feature(0x80000001, 0, 3, 27), 0, 0x0f, 0x01, 0xf9);
+	OFFERED("offered: INVPCID", feature(7, 0, 1, 10), 0, 0x66, 0x0f, 0x38, 0x82, 0x07);
+	OFFERED("offered: RDRAND", feature(1, 0, 2, 30), 0, 0x0f, 0xc7, 0xf0);
+	OFFERED("offered: RDSEED", feature(7, 0, 1, 18), 0, 0x0f, 0xc7, 0xf8);
+	OFFERED("offered: MONITOR", feature(1, 0, 2, 3), 0, 0x48, 0x89, 0xf8, 0x31, 0xd2, 0x0f,
+		0x01, 0xc8);
+	OFFERED("offered: RDTSC", true, 0, 0x0f, 0x31);
+	OFFERED("offered: WBINVD", true, 0, 0x0f, 0x09);
+	OFFERED("offered: INVD", true, 0, 0x0f, 0x08);
+	OFFERED("offered: INVLPG", true, 0, 0x0f, 0x01, 0x3f);
+	OFFERED("offered: PAUSE", true, 0, 0xf3, 0x90);
+	OFFERED("offered: SGDT, SIDT", true, 0, 0x0f, 0x01, 0x07, 0x0f, 0x01, 0x0f);
+	OFFERED("offered: SMSW", true, 0, 0x0f, 0x01, 0xe0);
+	OFFERED("offered: CLTS", true, 0, 0x0f, 0x06);
+	control_registers();
+	debug_registers();
+	extended_state();
 }
 
 /* ---------------------------------------------------------------- injected exceptions */
@@ -472,13 +663,14 @@ void test_faults(void)
 	dirty_bits();
 	hook_behind("fault: hook behind a read-only page, read", PTE_P, false, false, NO_VECTOR, 0);
 	hook_behind("fault: hook behind a read-only page, write", PTE_P, true, false, VEC_PF, 3);
-	hook_behind("fault: hook behind a supervisor page, CPL 3", PTE_P | PTE_W, false, true, VEC_PF,
-		    5);
+	hook_behind("fault: hook behind a supervisor page, CPL 3", PTE_P | PTE_W, false, true,
+		    VEC_PF, 5);
 	hook_behind("fault: hook behind a user page, CPL 3", PTE_P | PTE_W | PTE_U, true, true,
 		    NO_VECTOR, 0);
 	hook_behind("fault: hook behind an absent page", 0, true, false, VEC_PF, 2);
 	__asm__ volatile("mov %0, %%cr0" : : "r"(cr0 & ~BIT64(16)));
-	hook_behind("fault: hook behind a read-only page, WP off", PTE_P, true, false, NO_VECTOR, 0);
+	hook_behind("fault: hook behind a read-only page, WP off", PTE_P, true, false, NO_VECTOR,
+		    0);
 	__asm__ volatile("mov %0, %%cr0" : : "r"(cr0));
 }
 

@@ -211,9 +211,10 @@ static void check_ap(const char *when)
 	AP("starts at the vector", a->cs == low_at(LOW_AP) >> 4 && !a->ip, "%x:%x", a->cs, a->ip);
 	AP("EFLAGS", a->eflags == 2, "%x", a->eflags);
 	AP("CR0", (a->cr0 & ~0x60000000u) == 0x10, "%x", a->cr0);
-	AP("registers", !a->eax && !a->ebx && !a->esp && a->edx == r[0], "eax=%x ebx=%x esp=%x edx=%x",
-	   a->eax, a->ebx, a->esp, a->edx);
-	AP("no virtualization in CPUID", !g.vmm || !(a->ecx_feature & BIT(5)), "%x", a->ecx_feature);
+	AP("registers", !a->eax && !a->ebx && !a->esp && a->edx == r[0],
+	   "eax=%x ebx=%x esp=%x edx=%x", a->eax, a->ebx, a->esp, a->edx);
+	AP("no virtualization in CPUID", !g.vmm || !(a->ecx_feature & BIT(5)), "%x",
+	   a->ecx_feature);
 	AP("hooked page", !g.vmm || a->hook == 0x600d0000 + a->starts, "%x", a->hook);
 #undef AP
 }
@@ -252,8 +253,8 @@ void test_aps(void)
 	spin(A_WHILE);
 	icr(g.ap_id, ICR_NMI | ICR_ASSERT);
 	spin(A_WHILE);
-	check(a->nmis == n && a->starts == 1, "ap: waits for SIPI, NMI is no start", "nmis=%u starts=%u",
-	      a->nmis, a->starts);
+	check(a->nmis == n && a->starts == 1, "ap: waits for SIPI, NMI is no start",
+	      "nmis=%u starts=%u", a->nmis, a->starts);
 	sipi_ap();
 	check(wait_for(&a->starts, 2), "ap: starts again", "never");
 	check_ap("second");
@@ -275,12 +276,33 @@ extern const u8 trip_start[], trip_end[];
 
 /* At LOW_TRIP + 0xc00: in and out of vmmtest_modes.S. */
 struct trip_page {
-	u32 base, hook, cr3_pae, cr3_32, cr3_64, cr3_high;
-	u32 pad[2];
+	u32 base, hook, cr3_pae, cr3_32, cr3_64, hidden_msr;
+	u32 pad0[2];
 	volatile struct {
-		u32 cpuid_ecx, cpuid_ebx, hook, port, spare[4];
+		u32 cpuid_ecx, cpuid_ebx, hook, port, string, spare[3];
 	} mode[8];
+	u64 pad1[4];
+	u64 idt32[14]; /* 0x140 */
+	u64 pad2[2];
+	struct {
+		u16 limit;
+		u32 base;
+		u16 pad;
+	} __packed idtr32, idtr16; /* 0x1c0 */
+	u64 idtr64[2];
+	volatile struct {
+		u32 code, ip, want, count;
+	} fault[4]; /* 0x1e0 */
+	u64 pad3[4];
+	char string[16]; /* 0x240 */
 };
+
+static_assert(offsetof(struct trip_page, idt32) == 0x140 &&
+	      offsetof(struct trip_page, idtr32) == 0x1c0 &&
+	      offsetof(struct trip_page, fault) == 0x1e0 &&
+	      offsetof(struct trip_page, string) == 0x240, "vmmtest_modes.S");
+
+extern const u8 trip_gp32[], trip_ud32[], trip_gp16[], trip_ud16[];
 
 static u64 pae_root[4] __aligned(32);
 static u32 root32[1024] __aligned(4096);
@@ -289,7 +311,8 @@ static void check_mode(u32 m, const char *mode, const struct handoff_test_log *l
 {
 	static const struct {
 		u32 bytes, write;
-	} want[] = { { 4, 1 }, { 4, 0 }, { 4, 1 }, { 4, 0 }, { 1, 1 }, { 1, 1 }, { 1, 1 }, { 2, 0 } };
+	} want[] = { { 4, 1 }, { 4, 0 }, { 4, 1 }, { 4, 0 },
+		     { 1, 1 }, { 1, 1 }, { 1, 1 }, { 2, 0 } };
 	struct trip_page *t = (void *)(low_at(LOW_TRIP) + 0xc00);
 	char name[64];
 	u32 r[4], i;
@@ -309,14 +332,50 @@ static void check_mode(u32 m, const char *mode, const struct handoff_test_log *l
 	      "access %u of %u, %x", i, (u32)ARRAY_SIZE(want), t->mode[m].hook);
 	fmt_snprintf(name, sizeof(name), "mode: %s: hooked port", mode);
 	check(t->mode[m].port == 0xa5000000 + m, name, "%x", t->mode[m].port);
+	fmt_snprintf(name, sizeof(name), "mode: %s: outsb, insb", mode);
+	check(t->mode[m].string == 0x636363, name, "%x", t->mode[m].string);
+}
+
+static u64 gate32(const u8 *handler)
+{
+	u64 a = low_at(LOW_TRIP) + (u64)(handler - trip_start);
+
+	return (a & 0xffff) | (u64)SEL_CODE32 << 16 | 0x8e00ull << 32 | (a >> 16) << 48;
+}
+
+/* Interrupt tables of the trip for the faults that the VMM makes. */
+static void fault_tables(struct trip_page *t)
+{
+	volatile u32 *vectors = NULL;
+	u32 seg = (u32)low_at(LOW_TRIP) >> 4;
+
+	__asm__ volatile("" : "+r"(vectors)); /* address 0 is meant */
+	t->idt32[VEC_GP] = gate32(trip_gp32);
+	t->idt32[VEC_UD] = gate32(trip_ud32);
+	t->idtr32.limit = sizeof(t->idt32) - 1;
+	t->idtr32.base = (u32)(u64)t->idt32;
+	t->idtr16.limit = 0x3ff;
+	vectors[VEC_GP] = seg << 16 | (u32)(trip_gp16 - trip_start);
+	vectors[VEC_UD] = seg << 16 | (u32)(trip_ud16 - trip_start);
+	t->hidden_msr = g.intel ? 0x480 : 0xc0010114;
+}
+
+static void check_fault(u32 n, u32 times, const char *name)
+{
+	struct trip_page *t = (void *)(low_at(LOW_TRIP) + 0xc00);
+
+	check(!t->fault[n].code && t->fault[n].ip == t->fault[n].want && t->fault[n].count == times,
+	      name, "%u times, code=%x ip=%x not %x", t->fault[n].count, t->fault[n].code,
+	      t->fault[n].ip, t->fault[n].want);
 }
 
 /** test_modes() - one trip through the modes and back, exits in each */
 void test_modes(void)
 {
-	static const char *const modes[] = { "32-bit compatibility", "protected, no paging",
-					     "32-bit paging", "PAE paging", "16-bit protected", "real",
-					     "protected again" };
+	static const char *const modes[] = {
+		"32-bit compatibility", "protected, no paging", "32-bit paging", "PAE paging",
+		"16-bit protected", "real", "protected again",
+	};
 	struct trip_page *t = (void *)(low_at(LOW_TRIP) + 0xc00);
 	const u64 *top = (const u64 *)g.cr3, *l3 = (const u64 *)(top[0] & ~0xfffull);
 	const struct handoff_test_log *log = hook_log();
@@ -334,11 +393,22 @@ void test_modes(void)
 		.cr3_pae = (u32)(u64)pae_root,
 		.cr3_32 = (u32)(u64)root32,
 		.cr3_64 = (u32)g.cr3,
+		.string = "abc",
 	};
+	if (g.vmm)
+		fault_tables(t);
 	hook_log()->count = 0;
+	port_log()->count = 0;
 	trip(g.low);
 	for (u32 m = 0; m < ARRAY_SIZE(modes); m++)
 		check_mode(m, modes[m], log, &at);
-	check(read32(low_at(LOW_PLAIN)) == read32(low_at(LOW_PLAIN)), "mode: back in long mode", "%s",
-	      "");
+	check(true, "mode: back in long mode", "%s", "");
+	if (!g.vmm)
+		return;
+	check(port_log()->count == ARRAY_SIZE(modes) * 8, "mode: each port access once", "%u",
+	      port_log()->count);
+	check_fault(0, 1, "mode: #GP in protected mode");
+	check_fault(1, 2, "mode: #UD in protected mode");
+	check_fault(2, 1, "mode: #GP in real mode has no error code");
+	check_fault(3, 2, "mode: #UD in real mode");
 }

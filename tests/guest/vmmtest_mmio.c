@@ -257,8 +257,8 @@ void test_edges(void)
 
 	test_call(HT_HOOK_WRITES, first, log);
 	write64(last, 5); /* a plain page: nothing */
-	check(read64(first + 8) == read64(first + 8) && !accesses(), "edge: writes only: reads do not exit",
-	      "they do");
+	check(read64(first + 8) == read64(first + 8) && !accesses(),
+	      "edge: writes only: reads do not exit", "they do");
 	write64(first + 8, 0x3333);
 	check(accesses() == 1 && read64(first + 8) == 0x3333 && !accesses(),
 	      "edge: writes only: writes exit", "%lx", read64(first + 8));

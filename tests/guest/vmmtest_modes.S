@@ -19,8 +19,15 @@
 #define T_CR3_32 (PAGE + 12)
 #define T_CR3_64 (PAGE + 16)
 #define MODE(n) (PAGE + 32 + (n) * 32)
+#define T_MSR (PAGE + 20) /* hidden: RDMSR is #GP; 0: leave the faults out */
 #define SAVED_RSP 0xbf0
 #define STACK16 0xbe0
+#define IDT32 (PAGE + 0x140)
+#define IDTR32 (PAGE + 0x1c0)
+#define IDTR16 (PAGE + 0x1c8)
+#define IDTR64 (PAGE + 0x1d0)
+#define FAULT(n) (PAGE + 0x1e0 + (n) * 16) /* error code, IP, IP wanted, how often */
+#define STRING (PAGE + 0x240) /* "abc", then room */
 
 	/* EBP: our page */
 	.macro PROBE32 n
@@ -46,6 +53,16 @@
 	xor %eax, %eax
 	inl %dx, %eax
 	mov %eax, MODE(\n) + 12(%ebp)
+	lea STRING(%ebp), %esi
+	lea STRING + 8(%ebp), %edi
+	mov $PORT_BASE + 8, %edx
+	mov $3, %ecx
+	rep outsb
+	mov $3, %ecx
+	rep insb
+	mov STRING + 8(%ebp), %eax
+	mov %eax, MODE(\n) + 16(%ebp)
+	movl $0, STRING + 8(%ebp)
 	.endm
 
 	/* DS: our page; ES:SI: the hooked one */
@@ -71,11 +88,25 @@
 	xor %eax, %eax
 	inl %dx, %eax
 	mov %eax, MODE(\n) + 12
+	push %es
+	push %ds
+	pop %es
+	mov $STRING, %si
+	mov $STRING + 8, %di
+	mov $PORT_BASE + 8, %dx
+	mov $3, %cx
+	rep outsb
+	mov $3, %cx
+	rep insb
+	pop %es
+	mov STRING + 8, %eax
+	mov %eax, MODE(\n) + 16
+	movl $0, STRING + 8
 	.endm
 
 	.text
 	.p2align 4
-	.globl trip_start, trip_end
+	.globl trip_start, trip_end, trip_gp32, trip_ud32, trip_gp16, trip_ud16
 /* void trip(u64 page); interrupts off */
 trip_start:
 	.code64
@@ -87,6 +118,7 @@ trip_start:
 	push %r15
 	mov %rdi, %rbp
 	mov %rsp, SAVED_RSP(%rbp)
+	sidt IDTR64(%rbp)
 	pushq $SEL_CODE32
 	lea (1f - trip_start)(%rbp), %rax
 	push %rax
@@ -105,6 +137,18 @@ trip_start:
 	mov %eax, %cr4
 	PROBE32 1
 
+	/* #GP and #UD that the VMM makes, where there is no paging */
+	mov T_MSR(%ebp), %ecx
+	jecxz 3f
+	lidt IDTR32(%ebp)
+	lea (1f - trip_start)(%ebp), %eax
+	mov %eax, FAULT(0) + 8(%ebp)
+	lea (2f - trip_start)(%ebp), %eax
+	mov %eax, FAULT(1) + 8(%ebp)
+1:	rdmsr
+	.byte 0x0f, 0x01, 0xc1 /* VMCALL */
+2:	.byte 0x0f, 0x01, 0xd9 /* VMMCALL */
+3:
 	mov T_CR3_32(%ebp), %eax
 	mov %eax, %cr3
 	mov %cr4, %eax
@@ -166,6 +210,16 @@ trip_start:
 	xor %esi, %esi
 	PROBE16 5
 
+	/* The same in real mode, where no error code is pushed */
+	mov T_MSR, %ecx
+	jecxz 3f
+	lidtl IDTR16
+	movl $(1f - trip_start), FAULT(2) + 8
+	movl $(2f - trip_start), FAULT(3) + 8
+1:	rdmsr
+	.byte 0x0f, 0x01, 0xc1
+2:	.byte 0x0f, 0x01, 0xd9
+3:
 	mov %cr0, %eax
 	or $1, %eax
 	mov %eax, %cr0
@@ -200,6 +254,7 @@ trip_start:
 1:	.code64
 	mov %ebp, %ebp
 	mov SAVED_RSP(%rbp), %rsp
+	lidt IDTR64(%rbp)
 	pop %r15
 	pop %r14
 	pop %r13
@@ -207,7 +262,43 @@ trip_start:
 	pop %rbp
 	pop %rbx
 	ret
-	.org trip_start + STACK16 - 32 /* fails when it is longer */
+
+	.code32
+trip_gp32:
+	pop %eax
+	mov %eax, FAULT(0)(%ebp)
+	mov (%esp), %eax
+	mov %eax, FAULT(0) + 4(%ebp)
+	incl FAULT(0) + 12(%ebp)
+	addl $2, (%esp)
+	iretl
+trip_ud32:
+	mov (%esp), %eax
+	mov %eax, FAULT(1) + 4(%ebp)
+	incl FAULT(1) + 12(%ebp)
+	addl $3, (%esp)
+	iretl
+	.code16
+trip_gp16:
+	push %bp
+	mov %sp, %bp
+	mov 2(%bp), %ax
+	mov %ax, FAULT(2) + 4
+	incl FAULT(2) + 12
+	addw $2, 2(%bp)
+	pop %bp
+	iretw
+trip_ud16:
+	push %bp
+	mov %sp, %bp
+	mov 2(%bp), %ax
+	mov %ax, FAULT(3) + 4
+	incl FAULT(3) + 12
+	addw $3, 2(%bp)
+	pop %bp
+	iretw
+	.code64
+	.org trip_start + STACK16 - 64 /* fails when it is longer */
 trip_end:
 
 /* struct ap_page at 0x800 */

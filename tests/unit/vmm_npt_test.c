@@ -259,7 +259,8 @@ static void compare_with_model(const struct npt *npt, const u64 *sorted, u32 n, 
 
 	for (u32 i = 0; i < n; i++)
 		for (u32 k = 0; k < ARRAY_SIZE(beside) * 2; k++) {
-			u64 d = beside[k / 2], page = (k & 1 ? sorted[i] - d : sorted[i] + d) % pages;
+			u64 d = k & 1 ? 0 - beside[k / 2] : beside[k / 2];
+			u64 page = (sorted[i] + d) % pages;
 
 			assert_int_equal(npt_lookup(npt, page * PAGE_BYTES, NULL),
 					 is_among(sorted, n, page) ? NPT_NONE : NPT_RW);
