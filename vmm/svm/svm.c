@@ -256,6 +256,7 @@ static void svm_set(struct vcpu *v, enum vcpu_control what, u64 value)
 		break;
 	case VCPU_CR2:
 		b->cr2 = value;
+		WRITE_CR(2, value); /* Bochs' VMRUN leaves CR2 alone */
 		break;
 	case VCPU_CR3:
 		b->cr3 = value;
