@@ -565,6 +565,32 @@ static enum cli_exit simple_ls(const struct cli_command *c, int argc, char **arg
 	return CLI_FAILED;
 }
 
+static void print_versions(const json_t *all)
+{
+	const json_t *v, *name;
+	size_t i, k;
+
+	json_array_foreach(all, i, v) {
+		printf("%s  %s  %-16s %7llu MiB  %3s PCs  %s", text_of(v, "version", ""),
+		       time_of(v, "created"), text_of(v, "name", ""),
+		       (unsigned long long)json_integer_value(json_object_get(v, "image_bytes")) /
+			       MIB,
+		       text_of(v, "machines", "0"), safe(text_of(v, "label", "")));
+		json_array_foreach(json_object_get(v, "channels"), k, name)
+			printf("  [%s]", json_string_value(name));
+		putchar('\n');
+	}
+}
+
+/** image_ls_remote() - freshet image ls without a folder */
+enum cli_exit image_ls_remote(const struct cli_command *c, int argc, char **argv)
+{
+	struct args a;
+	enum cli_exit ret = begin(c, &a, argc, argv, 0, 0);
+
+	return ret ? ret : call(&a, "GET", "/api/v1/versions", NULL, print_versions);
+}
+
 /* A name that goes into a path: the server's own rules are stricter than this. */
 static bool path_word(const char *word)
 {

@@ -43,6 +43,8 @@ extern const struct cli_command cmd_rollout_cancel, cmd_rollback;
 extern const struct cli_command cmd_token_ls, cmd_token_add, cmd_token_rm;
 extern const struct cli_command cmd_status, cmd_audit, cmd_log;
 
+enum cli_exit image_ls_remote(const struct cli_command *c, int argc, char **argv);
+
 void cli_error(const char *fmt, ...) __printf_like(1, 2);
 enum cli_exit cli_usage(const struct cli_command *c, const char *fmt, ...) __printf_like(2, 3);
 enum cli_exit cli_help(const struct cli_command *c);

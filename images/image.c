@@ -17,6 +17,7 @@
 #include "images/builder.h"
 #include "images/cli.h"
 #include "images/nbd_server.h"
+#include "images/remote.h"
 #include "images/walk.h"
 #include "server/data/channels.h"
 #include "server/data/version.h"
@@ -624,8 +625,13 @@ static enum cli_exit run_ls(const struct cli_command *c, int argc, char **argv)
 	struct dirent *e;
 	struct datadir d;
 	DIR *dir;
+	bool local = false;
 	int fd;
 
+	for (int i = 1; i < argc; i++)
+		local |= !strncmp(argv[i], "--data", 6);
+	if (!local)
+		return image_ls_remote(c, argc, argv);
 	ret = version_parse(c, &a, argc, argv, 0);
 	if (ret)
 		return ret;
@@ -649,9 +655,9 @@ static enum cli_exit run_ls(const struct cli_command *c, int argc, char **argv)
 const struct cli_command cmd_image_ls = {
 	.group = "image",
 	.verb = "ls",
-	.args = "--data DIR",
-	.summary = "list the versions in a data folder",
-	.help = "  --data DIR   the site's data folder\n"
+	.args = "[--data DIR]",
+	.summary = "list the versions in a data folder, or of a server",
+	.help = "  --data DIR     the site's data folder (without: the server's)\n" REMOTE_HELP
 		"\n"
 		"One line each: version, time, image, size, label. Signatures are not checked.\n",
 	.run = run_ls,

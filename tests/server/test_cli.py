@@ -51,6 +51,7 @@ def test_push_and_pull(cli, tmp_path):
     out = cli("push", "--data", data, "--channel", "lab/new", "mine")
     assert info["version"] in out and "channel  lab/new, serial 1" in out
     freshet("image", "verify", "--data", cli.site.data, info["version"])
+    assert re.search(info["version"] + r" .* other .*\[lab/new\]", cli("image", "ls"))
     assert sent(cli("push", "--data", data, info["version"])) == len((data / "manifests" / info["version"]).read_bytes())
     assert not os.listdir(cli.site.path("incoming"))
     fresh = tmp_path / "fresh"
