@@ -6,11 +6,32 @@ import subprocess
 import sys
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab  # noqa: E402
 
 RUNS = os.environ.get("FRESHET_RUNS", os.path.join(lab.BUILD, "e2e"))
+
+
+EMULATOR_TRIES = 3
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """A test during which QEMU itself crashed (lab.emulator_crashes) says nothing about us: once more."""
+    for n in range(EMULATOR_TRIES):
+        lab.emulator_crashes.clear()
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if not lab.emulator_crashes or not any(r.failed for r in reports) or n == EMULATOR_TRIES - 1:
+            break
+        print("\n%s: QEMU crashed (SIGSEGV); the test is repeated" % item.nodeid)
+        item._initrequest()
+    for r in reports:
+        item.ihook.pytest_runtest_logreport(report=r)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.fixture(scope="session")
