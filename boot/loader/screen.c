@@ -100,7 +100,7 @@ static bool bar_find(EFI_PCI_IO *io, struct handoff_screen *s, u64 base)
 		bar = (u64)high << 32 | (low & ~15u);
 		if (!EFI_ERROR(io->GetBarAttributes(io, (UINT8)i, &supports, &resources)) &&
 		    resources) {
-			/* An ACPI QWORD address space descriptor: length at 38. [ACPI 6.5 §6.4.3.5.1] */
+			/* A QWORD address space descriptor: length at 38. [ACPI 6.5 §6.4.3.5.1] */
 			__builtin_memcpy(&bytes, (u8 *)resources + 38, sizeof(bytes));
 			BS->FreePool(resources);
 		}

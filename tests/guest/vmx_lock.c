@@ -17,7 +17,9 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table);
 
 EFI_STATUS efi_main(EFI_HANDLE image __unused, EFI_SYSTEM_TABLE *table)
 {
-	__asm__ volatile("wrmsr" : : "c"(MSR_FEATURE_CONTROL), "a"((u32)FEATURE_CONTROL_LOCK), "d"(0));
+	__asm__ volatile("wrmsr"
+			 :
+			 : "c"(MSR_FEATURE_CONTROL), "a"((u32)FEATURE_CONTROL_LOCK), "d"(0));
 	table->ConOut->OutputString(table->ConOut, L"vmx_lock: locked off\r\n");
 	return EFI_SUCCESS;
 }

@@ -129,7 +129,8 @@ static u32 line_take(char *line, const char *text, u32 *at, u32 n)
 void screen_panic(u64 from)
 {
 	static const char head[] = " Freshet has stopped. Nothing more was written to any disk.";
-	static const char foot[] = " Please tell your administrator, then switch the PC off and on.";
+	static const char foot[] =
+		" Please tell your administrator, then switch the PC off and on.";
 	static char text[16 * KIB], line[SCREEN_COLUMNS_MAX];
 	const struct handoff_screen *s;
 	u32 n, at = 0, row = 1, *fb;
@@ -137,8 +138,8 @@ void screen_panic(u64 from)
 	if (!core_handoff)
 		return;
 	s = &core_handoff->screen;
-	if (!screen_usable(s) || s->base + (u64)s->stride * s->height * 4 > core_handoff->phys_limit ||
-	    !still_there(s))
+	if (!screen_usable(s) || !still_there(s) ||
+	    s->base + (u64)s->stride * s->height * 4 > core_handoff->phys_limit)
 		return;
 	fb = plat_phys_to_virt(HPA(s->base));
 	n = console_read(&from, text, sizeof(text));
