@@ -45,7 +45,7 @@ def exits(text):
 
 
 @pytest.mark.parametrize("model,cpus", [
-    (HASWELL, 1), ("trinity_apu", 1),
+    (HASWELL, 1), (HASWELL, 2), ("trinity_apu", 1),
 ])
 def test_streamed_disk(folder, small, boot, capsys, model, cpus):
     """No disk but memory, no NIC with messages: stream, verify, write, power off."""
@@ -56,9 +56,9 @@ def test_streamed_disk(folder, small, boot, capsys, model, cpus):
         pc = boot(model, cpus, ["server 10.0.2.2:%d" % port], efi=data + "/netboot/freshet.efi", nic=True)
         bad = r"FR-\d+|small: FAILED|Kernel panic|grub rescue>"
         marks = []
-        for what, limit in (("VMM runs on %d CPU" % cpus, 120), ("small: grub", 240), (r"small: up at \S+ with (\d+) CPU", 480),
-                            ("small: mounted", 300), (r"small: (\d+) files match", 600),
-                            ("small: what was written is there", 120), ("small: done", 120)):
+        for what, limit in (("VMM runs on %d CPU" % cpus, 120), ("small: grub", 240), (r"small: up at \S+ with (\d+) CPU", 900),
+                            ("small: mounted", 300), (r"small: (\d+) files match", 1200),
+                            ("small: what was written is there", 300), ("small: done", 300)):
             m = pc.com1.wait(what, limit, bad=bad)
             marks.append("%s %.0f" % (m.group(0), pc.seconds()))
             if m.lastindex and "CPU" in what:
