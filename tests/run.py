@@ -128,8 +128,8 @@ def pytest_run(name, files, limit):
 
 
 def pytest_group(t, parts, limit):
-    """Parts run side by side: most tests use one CPU, and wait a good deal."""
-    with concurrent.futures.ThreadPoolExecutor(len(parts)) as pool:
+    """Parts run side by side, as many as CPUs: most tests use one, and wait a good deal."""
+    with concurrent.futures.ThreadPoolExecutor(min(len(parts), max(2, os.cpu_count() or 2))) as pool:
         for name, passed, failed, out, took in pool.map(lambda p: pytest_run(p[0], p[1], limit), parts):
             t.passed += passed
             t.failed += failed
