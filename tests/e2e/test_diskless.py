@@ -9,9 +9,8 @@ import pytest
 import lab
 
 
-# QEMU 7.2 with a thread per CPU may lose or misdirect a CPU's APIC write while another one sizes BARs
-# (the guest hangs, or QEMU crashes in memory_region_dispatch_write): one thread for both is safe.
-ONE_THREAD = "tcg,thread=single"
+# One CPU here: while QEMU 7.2 runs a thread per CPU, sizing BARs on one may misdirect an APIC write of the
+# other (lab.emulator_crashes), and these machines size more of them. Two CPUs stream without a disk in Bochs.
 
 
 def off(pc):
@@ -19,11 +18,11 @@ def off(pc):
     pc.wait_end()
 
 
-@pytest.mark.parametrize("cpus,card", [(1, "e1000"), (2, "e1000"), (2, "e1000e")])
+@pytest.mark.parametrize("cpus,card", [(1, "e1000"), (1, "e1000e")])
 def test_streams_without_a_disk(site, server, start, cpus, card):
     """The virtual NVMe stands where nothing was; the firmware boots from the loader's Block I/O."""
     lab.site_set(site, "claim", "none")
-    pc = start("pc", None, cpus=cpus, card=card, accel=ONE_THREAD)
+    pc = start("pc", None, cpus=cpus, card=card)
     pc.com1.wait(r"disk: \d+ MiB of memory", 60, "the memory that stands in for a disk")
     pc.tiny()
     pc.check_no_escape()
@@ -96,13 +95,13 @@ def test_memory_smaller_than_what_is_read(site, server, start):
 
 def test_old_card_and_a_disk(site, server, disk, start):
     """82540EM beside NVMe: claim, stream, fill; then from the disk with the cable out."""
-    pc = start("first", disk, cpus=2, card="e1000", accel=ONE_THREAD)
+    pc = start("first", disk, cpus=1, card="e1000")
     pc.tiny()
     pc.sh("verify", 300)
     lab.wait_fill(pc)
     pc.sh("scribble kept 4")
     off(pc)
-    pc = start("second", disk, cpus=2, card="e1000", accel=ONE_THREAD, link=False)
+    pc = start("second", disk, cpus=1, card="e1000", link=False)
     pc.tiny()
     pc.check_no_escape()
     pc.sh("verify", 300)
