@@ -45,7 +45,7 @@ def exits(text):
 
 
 @pytest.mark.parametrize("model,cpus", [
-    (HASWELL, 1), (HASWELL, 2), ("trinity_apu", 1),
+    (HASWELL, 1), (HASWELL, 2), ("corei7_skylake_x", 1), ("corei7_sandy_bridge_2600k", 1), ("trinity_apu", 1),
 ])
 def test_streamed_disk(folder, small, boot, capsys, model, cpus):
     """No disk but memory, no NIC with messages: stream, verify, write, power off."""
