@@ -151,7 +151,8 @@ E2E = (
 BOCHS = (
     ("bochs a", ["tests/e2e/test_bochs.py", "-k", "haswell"]),
     ("bochs b", ["tests/e2e/test_bochs.py", "-k", "not haswell"]),
-    ("bochs c", ["tests/e2e/test_vmx.py"]),
+    ("bochs c", ["tests/e2e/test_vmx.py"] + [VMM + t for t in ("haswell_prints_the_same", "other_processors",
+                                                              "facts_haswell")]),
 )
 
 GROUPS = {
