@@ -15,7 +15,7 @@
 #define STAY_NS 1000000u
 #define ROUND_NS 300000u
 
-static u64 now_ns;
+static u64 now_ns, round_ns;
 static u32 rounds, marks_left, more_left, ends;
 static bool ended_with_more;
 
@@ -34,7 +34,7 @@ bool machine_poll(void)
 {
 	assert_true(rounds < 1000);
 	rounds++;
-	now_ns += ROUND_NS;
+	now_ns += round_ns;
 	if (marks_left) {
 		marks_left--;
 		pump_kick();
@@ -56,6 +56,7 @@ static int setup(void **state)
 	(void)state;
 	pump_kick(); /* clears a mark that the test before left */
 	rounds = marks_left = more_left = ends = 0;
+	round_ns = ROUND_NS;
 	return 0;
 }
 
@@ -100,6 +101,20 @@ static void test_marks_without_end_let_go(void **state)
 	assert_false(ended_with_more);
 }
 
+/* A long round alone asks for no tick: an idle guest must stay idle. */
+static void test_one_long_round(void **state)
+{
+	(void)state;
+	round_ns = 3 * STAY_NS;
+	pump_kick();
+	assert_int_equal(rounds, 1);
+	assert_false(ended_with_more);
+	pump_lock();
+	pump_unlock();
+	assert_int_equal(rounds, 2);
+	assert_false(ended_with_more);
+}
+
 static void test_work_without_end_lets_go(void **state)
 {
 	(void)state;
@@ -115,6 +130,7 @@ int main(void)
 		cmocka_unit_test_setup(test_one_mark_one_round, setup),
 		cmocka_unit_test_setup(test_marks_meanwhile_are_served, setup),
 		cmocka_unit_test_setup(test_marks_without_end_let_go, setup),
+		cmocka_unit_test_setup(test_one_long_round, setup),
 		cmocka_unit_test_setup(test_work_without_end_lets_go, setup),
 	};
 

@@ -17,6 +17,11 @@
 static struct spinlock owner;
 static u32 dirty; /* (a) */
 
+static bool marked(void)
+{
+	return __atomic_load_n(&dirty, __ATOMIC_ACQUIRE);
+}
+
 /*
  * Rounds until no mark is left. Work that makes more work, such as a fill at
  * full speed, ends when the visit has lasted long enough, and so do marks of
@@ -36,20 +41,31 @@ static bool run_rounds(void)
 		if (more && !late)
 			__atomic_store_n(&dirty, 1, __ATOMIC_RELEASE);
 	}
-	machine_visit_end(more || late);
+	machine_visit_end(more || (late && marked()));
 	return !late;
+}
+
+/* Time ran out. A mark that came since is the tick's as well, and that may still be off. */
+static void leave_to_tick(void)
+{
+	if (marked() && spin_trylock(&owner)) {
+		machine_visit_end(true);
+		spin_unlock(&owner);
+	}
 }
 
 /** pump_kick() - see pump.h. Context: any CPU in the host, not the pump itself. */
 void pump_kick(void)
 {
 	__atomic_exchange_n(&dirty, 1, __ATOMIC_ACQ_REL);
-	while (__atomic_load_n(&dirty, __ATOMIC_ACQUIRE) && spin_trylock(&owner)) {
+	while (marked() && spin_trylock(&owner)) {
 		bool done = run_rounds();
 
 		spin_unlock(&owner);
-		if (!done)
+		if (!done) {
+			leave_to_tick();
 			break;
+		}
 	}
 }
 
@@ -68,6 +84,8 @@ void pump_unlock(void)
 	done = run_rounds();
 	spin_unlock(&owner);
 	/* Between the last look and the unlock somebody may have come and gone. */
-	if (done && __atomic_load_n(&dirty, __ATOMIC_ACQUIRE))
+	if (!done)
+		leave_to_tick();
+	else if (marked())
 		pump_kick();
 }
