@@ -11,7 +11,7 @@ import pytest
 import lab
 
 ESP_MIB = 65  # where the data partition of the small guest begins
-CHUNKS_PER_MIB = 8
+CHUNKS_PER_MIB = 16
 
 
 def off(pc):
