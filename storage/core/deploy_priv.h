@@ -175,9 +175,6 @@ enum deploy_code deploy_check_ticket(struct deploy *d, struct ticket *t, char *t
 enum store_policy deploy_ticket_policy(const struct ticket *t);
 bool deploy_fill_fits(const struct deploy *d);
 void deploy_say(struct deploy *d, const char *fmt, ...) __printf_like(2, 3);
-int deploy_io_run(struct deploy *d, enum blk_op op, u64 lba, u32 sectors, void *buf);
-int deploy_doc_run(struct deploy *d, const char *path, void *buf, u32 room);
-int deploy_fetch_run(struct deploy *d, const u8 *digest, u32 plain_bytes, void *buf);
 void deploy_go(struct deploy *d, enum deploy_step step);
 bool deploy_fail(struct deploy *d, enum deploy_step again, enum deploy_code code, const char *fmt,
 		 ...) __printf_like(4, 5);
@@ -186,6 +183,11 @@ void deploy_reset_store(struct deploy *d);
 
 bool deploy_is_bad(const struct deploy *d, const struct ticket *t);
 int deploy_run_manifest(struct deploy *d, const u8 version[SHA256_BYTES]);
+
+/* deploy_slots.c */
+int deploy_io_run(struct deploy *d, enum blk_op op, u64 lba, u32 sectors, void *buf);
+int deploy_doc_run(struct deploy *d, const char *path, void *buf, u32 room);
+int deploy_fetch_run(struct deploy *d, const u8 *digest, u32 plain_bytes, void *buf);
 
 /* deploy_bg.c */
 bool deploy_step_ready(struct deploy *d);
