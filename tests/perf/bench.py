@@ -1,163 +1,78 @@
 #!/usr/bin/python3
-"""make bench: the figures that first light is held to, as ratios from one run.
+"""make bench: every figure that Freshet is held to, as ratios or counts from one run.
 
-Every boot is of the same Debian image in the same QEMU; bare, null (the VMM
-with nothing mediated), cold and warm boots alternate, and medians are
-compared. A bar that is missed is printed as missed and makes the exit code 1.
+The rows come from the modules rows_*.py beside this file. Each has
+
+    rows(run) -> list of (figure, value, bar, ok)
+
+with figure, value and bar as they are printed, and ok False when a bar is
+missed (None: no bar). What else is worth keeping goes into run.details. A
+module that raises LabError has failed; the others run all the same. A missed
+bar or a failed module makes the exit code 1.
+
+    tests/perf/bench.py                     all modules
+    tests/perf/bench.py --only boot,vendors those of rows_boot.py and rows_vendors.py
 """
 
 import argparse
+import glob
+import importlib
 import json
 import os
-import re
 import shutil
-import statistics
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "e2e")]
 import lab  # noqa: E402
-from lab import BUILD, Disk, LabError, Pc, Server  # noqa: E402
+
+MODULES = sorted(os.path.basename(p)[len("rows_"):-len(".py")] for p in glob.glob(os.path.join(HERE, "rows_*.py")))
 
 
-def login(pc, poweroff=True, after=None):
-    t = pc.login()
-    if after:
-        after(pc)
-    if poweroff:
-        pc.power_off()
-    return t
+class Run:
+    """What a module is given: @folder, empty and its own; @rounds of what is noisy; @details, kept in the report."""
+
+    def __init__(self, folder, rounds):
+        self.folder, self.rounds, self.details = folder, rounds, {}
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
 
 
-def idle(pc, figures):
-    """Exits of an idle guest at its shell, store complete, per CPU and second."""
-    pc.sh("sleep 20")
-    a = lab.vmm_counters(pc)
-    pc.sh("sleep 30")
-    b = lab.vmm_counters(pc)
-    delta = {k: b.get(k, 0) - a.get(k, 0) for k in b}
-    figures["idle_exits"] = {k: v for k, v in delta.items() if v}
-    figures["idle_per_cpu_s"] = sum(delta.values()) / 30 / pc.cpus
-    figures["idle_forbidden"] = delta.get("hlt", 0) + delta.get("intr", 0)
-
-
-def work(pc):
-    """What a person does after login, in short: programs are started, files read and written."""
-    pc.sh("find /usr/bin /usr/lib -type f -size -300k | head -3000 | xargs cat | sha256sum", 600)
-    pc.sh("dd if=/dev/zero of=/var/tmp/bench bs=64k count=500 conv=fsync 2>&1; rm /var/tmp/bench; sync", 600)
-
-
-def longest(pc):
-    """Longest stay in the VMM since the figures were last asked for, and what took the time."""
-    said = lab.vmm_say(pc)
-    us, why = re.search(r"longest us=(\d+) reason=(\S+)", said).groups()
-    phase_us, phase = re.search(r"longest_phase_us=(\d+) phase=(\S+)", said).groups()
-    return int(us), "exit %s; longest phase of the pump %s, %.1f ms" % (why, phase, int(phase_us) / 1000)
-
-
-def run(folder, rounds):
-    images = os.path.join(BUILD, "images")
-    raw = os.path.join(images, "debian.raw")
-    info = dict(line.split(None, 1) for line in open(os.path.join(images, "debian.info"), encoding="utf-8"))
-    used = int(info["used_bytes"])
-    shutil.rmtree(folder, ignore_errors=True)
-    data = os.path.join(folder, "data")
-    os.makedirs(data)
-    port = lab.free_port()
-    lab.make_site(data, port, raw, settings={"policy": "boot"})
-    tftp = lab.make_tftp(os.path.join(folder, "tftp"), port)
-    t = {"bare": [], "null": [], "cold": [], "warm": []}
-    f = {}
-    with Server(data, os.path.join(folder, "freshetd.log"), port) as server:
-        assert server
-        n = tries = 0
-        while n < rounds:
-            print("round %d of %d" % (n + 1, rounds), flush=True)
-            try:
-                one_round(folder, data, raw, tftp, t, f, last=n == rounds - 1)
-            except LabError:
-                tries += 1
-                if not lab.emulator_crashes or tries > rounds:
-                    raise
-                print("  QEMU itself has crashed (SIGSEGV): the round again", flush=True)
-                lab.emulator_crashes.clear()
-                for v in t.values():
-                    del v[n:]
-                continue
-            print("  " + "  ".join("%s %.1f s" % (k, v[-1]) for k, v in t.items()), flush=True)
-            n += 1
-    return t, f, used
-
-
-def one_round(folder, data, raw, tftp, t, f, last):
-    with Pc(folder, "bare", disk=Disk(raw, 4096), snapshot=True, boot="disk", nic=False) as pc:
-        t["bare"].append(login(pc))
-    with Pc(folder, "null", disk=Disk(raw, 4096), snapshot=True, boot="esp", nic=False,
-            extra=lab.null_esp(folder, data)) as pc:
-        t["null"].append(login(pc))
-    path = os.path.join(folder, "pc.raw")
-    if os.path.exists(path):
-        os.unlink(path)
-    disk = Disk(path, 8192)
-    with Pc(folder, "cold", disk=disk, tftp=tftp) as pc:
-        t["cold"].append(pc.login())
-        s = lab.vmm_stats(pc)
-        f["wire"], f["plain"], f["asked"] = s["wire_bytes"], s["fetched_bytes"], s["asked_bytes"]
-        f["reserved"] = s["reserved_bytes"]
-        f["used_memory"] = s["used_bytes"]
-        if last:
-            work(pc)
-        lab.wait_fill(pc, 900)
-        f["longest_cold"] = longest(pc)
-        pc.power_off()
-    with Pc(folder, "warm", disk=disk, boot="disk") as pc:
-        t["warm"].append(pc.login())
-        if last:
-            lab.vmm_say(pc)
-            work(pc)
-            f["longest_warm"] = longest(pc)
-            idle(pc, f)
-        pc.power_off()
+def show(rows):
+    for figure, value, bar, ok in rows:
+        print("%-56s %16s %8s %s" % (figure, value, bar, "MISSED" if ok is False else ""), flush=True)
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    ap.add_argument("--rounds", type=int, default=3)
-    ap.add_argument("--folder", default=os.path.join(BUILD, "bench"))
+    ap.add_argument("--rounds", type=int, default=3, help="of boots whose medians are compared")
+    ap.add_argument("--only", default=",".join(MODULES), help="modules, comma separated (default: %(default)s)")
+    ap.add_argument("--folder", default=os.path.join(lab.BUILD, "bench"))
     a = ap.parse_args()
-    try:
-        t, f, used = run(a.folder, a.rounds)
-    except LabError as e:
-        print("bench: FAILED: %s" % e, file=sys.stderr)
-        return 1
-    med = {k: statistics.median(v) for k, v in t.items()}
-    efi = os.path.getsize(os.path.join(BUILD, "freshet.efi"))
-    rows = [
-        ("warm boot / null boot", med["warm"] / med["null"], 1.10, "%.2f"),
-        ("null boot / bare boot", med["null"] / med["bare"], 1.30, "%.2f"),
-        ("cold boot / bare boot", med["cold"] / med["bare"], 2.0, "%.2f"),
-        ("plain bytes fetched before login / asked for", f["plain"] / f["asked"], 1.3, "%.2f"),
-        ("bytes over the wire before login / asked for", f["wire"] / f["asked"], 1.3, "%.2f"),
-        ("plain bytes fetched before login / used bytes", f["plain"] / used, 0.35, "%.3f"),
-        ("exits per second and CPU, idle", f["idle_per_cpu_s"], 20, "%.1f"),
-        ("of those HLT or external interrupt", f["idle_forbidden"], 0, "%d"),
-        ("VMM memory, MiB", f["reserved"] / 2**20, 64, "%.1f"),
-        ("freshet.efi, MiB", efi / 2**20, 2, "%.2f"),
-    ]
-    print("\n%-48s %10s %8s" % ("figure", "measured", "bar"))
-    missed = 0
-    for name, v, bar, fmt in rows:
-        ok = v <= bar
-        missed += not ok
-        print("%-48s %10s %8s %s" % (name, fmt % v, bar, "" if ok else "MISSED"))
-    for key, when in ("longest_cold", "while it fills"), ("longest_warm", "store complete"):
-        print("%-48s %10s" % ("longest stay in the VMM after login, " + when, "%.1f ms" % (f[key][0] / 1000)), f[key][1])
-    print("\nmedians of %d: %s" % (a.rounds, "  ".join("%s %.1f s" % i for i in med.items())))
-    out = os.path.join(BUILD, "report")
+    report, failed = {}, []
+    for name in a.only.split(","):
+        if name not in MODULES:
+            ap.error("no rows_%s.py; there are: %s" % (name, ", ".join(MODULES)))
+        print("== %s" % name, flush=True)
+        run = Run(os.path.join(a.folder, name), a.rounds)
+        rows = []
+        try:
+            rows = importlib.import_module("rows_" + name).rows(run)
+        except lab.LabError as e:
+            print("bench: %s FAILED: %s" % (name, e), file=sys.stderr)
+            failed.append(name)
+        report[name] = {"rows": rows, "details": run.details}
+    print("\n%-56s %16s %8s" % ("figure", "measured", "bar"))
+    for name in report:
+        show(report[name]["rows"])
+    for name in failed:
+        print("%-56s %16s" % (name, "FAILED"))
+    out = os.path.join(lab.BUILD, "report")
     os.makedirs(out, exist_ok=True)
     with open(os.path.join(out, "bench.json"), "w", encoding="utf-8") as o:
-        json.dump({"seconds": t, "median": med, "figures": f, "used_bytes": used, "efi_bytes": efi,
-                   "rows": [(r[0], r[1], r[2]) for r in rows]}, o, indent=1)
-    return 1 if missed else 0
+        json.dump(report, o, indent=1)
+    missed = any(ok is False for r in report.values() for _, _, _, ok in r["rows"])
+    return 1 if failed or missed else 0
 
 
 if __name__ == "__main__":
