@@ -144,7 +144,7 @@ E2E = (
     ("e2e a", ["tests/e2e/test_faults.py"] + [VMM + t for t in ("svm", "svm_touches_four_gib", "bare_machine_agrees",
                                                                 "facts_svm")] + ["tests/e2e/test_diskless.py"]),
     ("e2e b", ["tests/e2e/test_life.py", "tests/e2e/test_refusals.py", "tests/e2e/test_loader.py",
-               "tests/e2e/test_panic.py"]),
+               "tests/e2e/test_panic.py", "tests/e2e/test_interrupts.py"]),
 )
 
 # Two halves of one file that together are all of it; then the processor alone.

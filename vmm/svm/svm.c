@@ -16,7 +16,8 @@
  * external interrupts and NMIs as exceptions. Software interrupts are not
  * injected again, their instruction is repeated. An NMI for the guest waits
  * for the IRET of the one before, as it would on hardware, and comes right
- * after it, by a single step over that IRET.
+ * after it, by a single step over that IRET. An external interrupt that is
+ * injected has an NMI of our own right behind it (injection_seal()).
  *
  * Spec: [APM 2 §15]
  */
@@ -32,6 +33,7 @@
 #include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/guest.h"
+#include "vmm/cpu/lapic.h"
 #include "vmm/cpu/nested.h"
 #include "vmm/svm/vmcb.h"
 
@@ -650,6 +652,26 @@ static enum exit_reason exit_handle(struct vcpu *v)
 	plat_panic("svm: exit %llx was not asked for", (unsigned long long)b->exit_code);
 }
 
+/*
+ * QEMU's VMRUN delivers an injected external interrupt and keeps its vector in
+ * hand: should another of its threads want something of this CPU before the
+ * next exit or interrupt, the guest gets the same interrupt once more, whatever
+ * RFLAGS.IF says, and deadlocks on what it holds. An NMI that is pending at
+ * VMRUN exits between the delivery and the handler's first instruction, and
+ * the vector is gone. On a processor that is one exit for each such interrupt,
+ * and there are none while the tick is off.
+ */
+static void injection_seal(struct vcpu *v)
+{
+	u64 e = vmcb_of(v)->event_inj;
+
+	if (!(e & EVENT_VALID) || FIELD_GET(EVENT_TYPE, e) != EVENT_INTR)
+		return;
+	/* Not cpu_kick(): the NMI of a kick that another CPU has begun may come later. */
+	__atomic_store_n(&vcpu_cpu(v)->kick, 1, __ATOMIC_RELEASE);
+	lapic_nmi(v->index);
+}
+
 static __attribute__((noreturn)) void svm_run(struct vcpu *v)
 {
 	struct svm_cpu *s = svm_of(v);
@@ -666,6 +688,7 @@ static __attribute__((noreturn)) void svm_run(struct vcpu *v)
 
 		tick_apply(v);
 		nmi_deliver(v);
+		injection_seal(v);
 		if (vcpu_before_entry(v))
 			b->tlb_control = TLB_FLUSH_ALL;
 		b->rip = v->rip;
