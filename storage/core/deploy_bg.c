@@ -350,8 +350,9 @@ u64 deploy_ready_wait(const struct deploy *d, u64 now)
 {
 	u64 wait = ~0ull, offline_at = d->down_since_ns + OFFLINE_AFTER_NS;
 
+	/* What is on its way to the disk or from the network wakes us when it ends. */
 	if (d->bg != BG_WAIT)
-		return NS_PER_SEC;
+		return d->noting || d->io.busy || d->doc.busy || d->fetch.busy ? ~0ull : NS_PER_SEC;
 	if (d->bg_at > now)
 		wait = d->bg_at - now;
 	if (d->down_since_ns && offline_at > now && store_meta(d->store)->complete)

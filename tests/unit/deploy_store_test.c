@@ -425,6 +425,34 @@ static void stays_when_the_guest_is_up(void **state)
 	}
 }
 
+/* An idle guest whose store is complete costs no tick, not even when its mark is written. */
+static void mark_needs_no_tick(void **state)
+{
+	u32 waits = 0;
+
+	(void)state;
+	issue(0, 1, TICKET_POLICY_PUSH);
+	switch_on();
+	assert_true(ready(60));
+	deploy_attached(dep);
+	wait_complete();
+	run_for(61);
+	assert_int_equal(guest_io(BLK_READ, 0, 4096, 10), 0);
+	for (u32 i = 0; i < 100; i++) {
+		u64 wait = deploy_poll(dep);
+
+		if (!list_empty(&disk.queue)) { /* the mark; its completion would ring */
+			waits++;
+			assert_true(wait > 2 * NS_PER_SEC);
+		}
+		blk_poll(&disk.dev);
+		net.src.ops->poll(&net.src);
+		plat_host_now_ns += NS_PER_US;
+	}
+	assert_true(waits > 0);
+	off(0);
+}
+
 static void never_means_never(void **state)
 {
 	(void)state;
@@ -572,6 +600,7 @@ int main(void)
 		T(update_staged_by_half),
 		T(goes_back_by_itself),
 		T(stays_when_the_guest_is_up),
+		T(mark_needs_no_tick),
 		T(never_means_never),
 		T(power_cuts_anywhere),
 		T(memory_instead_of_a_disk),

@@ -9,6 +9,7 @@
 
 #include "base/types.h"
 #include "boot/handoff.h"
+#include "vmm/cpu/nmi.h"
 #include "vmm/cpu/vcpu.h"
 
 #define CPU_STACK_BYTES (64u * 1024)
@@ -45,7 +46,7 @@ struct cpu {
 	u32 kick; /* (a) a kick is under way to this CPU */
 	bool sx_init; /* (o) #SX: an INIT was redirected */
 	s32 intr_vector; /* (o) interrupt taken in a window, -1: none */
-	u64 nmi_explained_ns; /* (o) when an NMI was last one of ours */
+	struct nmi_echo nmi_echo; /* (o) */
 	struct exit_counter exits[EXIT_REASONS]; /* (o) */
 	u64 idle_tsc; /* (o) of the present exit: waited for the guest's sake */
 	u64 longest_tsc; /* (o) longest stay in the host */

@@ -28,14 +28,13 @@
 #define MSR_VM_HSAVE_PA 0xc0010117u
 #define MSR_FEATURE_CONTROL 0x3au
 #define  FEATURE_CONTROL_LOCK BIT64(0)
+#define MSR_PERF_GLOBAL_STATUS 0x38eu
+#define MSR_AMD_PERF_GLOBAL_STATUS 0xc0000300u
 #define MSR_VMX_FIRST 0x480u
 #define MSR_VMX_LAST 0x491u
 
 #define MAGIC_MASK 0xffffffffffff0000ull
 #define STRING_MAX 64 /* elements of a REP INS/OUTS per exit */
-
-/* Two doorbells that ring together may leave a second NMI behind. */
-#define NMI_ECHO_NS (10 * NS_PER_MS)
 
 const struct vcpu_ops *vcpu_ops;
 
@@ -375,19 +374,34 @@ void vcpu_handle_hypercall(struct vcpu *v)
 
 /* ---------------------------------------------------------------- NMI, INTR, HLT */
 
-/**
- * vcpu_handle_nmi() - take the pending NMI in the host, find out whose it was
- *
- * One latch holds NMIs of all sources, so every source is asked. When kick
- * and doorbell, or two doorbells, rang together, one of them may arrive again
- * and find nothing to do: shortly after one of ours an unexplained NMI is
- * taken for such an echo.
+/*
+ * A counter of the guest's that overflows may ring with an NMI, and that must
+ * not be taken for an echo: Intel's local APIC masks the entry until the
+ * handler has run. [SDM 3 §20.2.4, §11.5.1; APM 2 §13.2.2]
  */
+static bool counter_overflow(void)
+{
+	u32 r[4], msr = 0;
+	u64 status;
+
+	cpuid(0, 0, r);
+	if (r[0] >= 0xa) {
+		cpuid(0xa, 0, r);
+		msr = (r[0] & 0xff) >= 2 ? MSR_PERF_GLOBAL_STATUS : 0;
+	}
+	cpuid(0x80000000, 0, r);
+	if (!msr && r[0] >= 0x80000022) {
+		cpuid(0x80000022, 0, r);
+		msr = r[0] & BIT(0) ? MSR_AMD_PERF_GLOBAL_STATUS : 0;
+	}
+	return msr && !rdmsr_safe(msr, &status) && status;
+}
+
+/** vcpu_handle_nmi() - take the pending NMI in the host, find out whose it was */
 void vcpu_handle_nmi(struct vcpu *v)
 {
 	struct cpu *c = vcpu_cpu(v);
 	bool kicked, ours;
-	u64 now;
 
 	vcpu_ops->window();
 	if (c->nmi_count == c->nmi_done)
@@ -395,10 +409,7 @@ void vcpu_handle_nmi(struct vcpu *v)
 	c->nmi_done = c->nmi_count;
 	kicked = __atomic_exchange_n(&c->kick, 0, __ATOMIC_ACQ_REL);
 	ours = cpu_env->nmi();
-	now = plat_time_ns();
-	if (kicked || ours)
-		c->nmi_explained_ns = now;
-	else if (now - c->nmi_explained_ns > NMI_ECHO_NS)
+	if (nmi_is_the_guests(&c->nmi_echo, kicked || ours, plat_time_ns()) || counter_overflow())
 		v->nmi_pending = true;
 }
 
