@@ -6,7 +6,6 @@
  * its address; more than one fits only where the command says so.
  */
 #include <ctype.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,21 +13,6 @@
 #include "base/err.h"
 #include "base/fmt.h"
 #include "images/remote.h"
-
-enum { OPT_CANARY = 256, OPT_AT, OPT_AFTER, OPT_NOTE, OPT_DAYS, OPT_GROUP, OPT_FOLLOW, OPT_COUNT };
-
-static const struct option options[] = {
-	REMOTE_OPTIONS,
-	{ "canary", required_argument, NULL, OPT_CANARY },
-	{ "at", required_argument, NULL, OPT_AT },
-	{ "promote-after", required_argument, NULL, OPT_AFTER },
-	{ "note", required_argument, NULL, OPT_NOTE },
-	{ "days", required_argument, NULL, OPT_DAYS },
-	{ "group", required_argument, NULL, OPT_GROUP },
-	{ "follow", no_argument, NULL, OPT_FOLLOW },
-	{ "count", required_argument, NULL, OPT_COUNT },
-	{ 0 },
-};
 
 struct args {
 	struct remote_args remote;
@@ -39,48 +23,28 @@ struct args {
 	struct remote *r;
 };
 
+static const struct cli_option options[] = {
+	REMOTE_OPTIONS(struct args, remote),
+	CLI_TEXT("canary", struct args, canary),
+	CLI_TEXT("at", struct args, at),
+	CLI_TEXT("promote-after", struct args, after),
+	CLI_TEXT("note", struct args, note),
+	CLI_TEXT("days", struct args, days),
+	CLI_TEXT("group", struct args, group),
+	CLI_FLAG("follow", struct args, follow),
+	CLI_TEXT("count", struct args, count),
+	{ 0 },
+};
+
 /* @least to @most other arguments; opens the server. */
 static enum cli_exit begin(const struct cli_command *c, struct args *a, int argc, char **argv,
 			   int least, int most)
 {
-	int opt;
-
 	*a = (struct args){ 0 };
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (remote_option(&a->remote, opt, optarg))
-			continue;
-		switch (opt) {
-		case OPT_CANARY:
-			a->canary = optarg;
-			break;
-		case OPT_AT:
-			a->at = optarg;
-			break;
-		case OPT_AFTER:
-			a->after = optarg;
-			break;
-		case OPT_NOTE:
-			a->note = optarg;
-			break;
-		case OPT_DAYS:
-			a->days = optarg;
-			break;
-		case OPT_GROUP:
-			a->group = optarg;
-			break;
-		case OPT_FOLLOW:
-			a->follow = true;
-			break;
-		case OPT_COUNT:
-			a->count = optarg;
-			break;
-		default:
-			return cli_usage(c, NULL);
-		}
-	}
-	a->n = argc - optind;
-	a->rest = argv + optind;
+	if (cli_options(c, options, a, &argc, &argv))
+		return CLI_USAGE;
+	a->n = argc;
+	a->rest = argv;
 	if (a->n < least || a->n > most)
 		return cli_usage(c, NULL);
 	return remote_open(&a->r, &a->remote) ? CLI_FAILED : CLI_OK;

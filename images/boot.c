@@ -12,7 +12,6 @@
  * do not fetch it again.
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +23,13 @@
 #include "base/err.h"
 #include "base/fmt.h"
 #include "images/builder.h"
-#include "images/cli.h"
+#include "images/options.h"
 #include "images/pe.h"
 #include "storage/format/gpt.h"
 
 #define EFI_MAX (16 * MIB)
 #define CONF_MAX 4096
 #define SCRIPT_MAX (64 * KIB)
-#define OPTIONS_MAX 32
 #define SITEKEY_BYTES 4096
 #define SITEKEY_MAGIC "FRSHKEY1"
 #define SITEKEY_HEAD_BYTES 16
@@ -41,26 +39,23 @@
 
 extern char **environ;
 
-enum { OPT_DATA = 256, OPT_KEY, OPT_EFI, OPT_SERVER, OPT_OPTION, OPT_IPXE, OPT_NO_ESP, OPT_QUIET };
-
-static const struct option options[] = {
-	{ "data", required_argument, NULL, OPT_DATA },
-	{ "key", required_argument, NULL, OPT_KEY },
-	{ "efi", required_argument, NULL, OPT_EFI },
-	{ "server", required_argument, NULL, OPT_SERVER },
-	{ "option", required_argument, NULL, OPT_OPTION },
-	{ "ipxe", required_argument, NULL, OPT_IPXE },
-	{ "no-esp", no_argument, NULL, OPT_NO_ESP },
-	{ "quiet", no_argument, NULL, OPT_QUIET },
-	{ 0 },
+struct boot_args {
+	const char *data, *key, *efi, *ipxe, *url;
+	char server[128]; /* of @url: host:port, no http:// and no slash behind */
+	struct cli_texts options;
+	bool no_esp, quiet;
 };
 
-struct boot_args {
-	const char *data, *key, *efi, *ipxe;
-	char server[128]; /* host:port, no http:// and no slash behind */
-	const char *option[OPTIONS_MAX];
-	unsigned int options;
-	bool no_esp, quiet;
+static const struct cli_option options[] = {
+	CLI_TEXT("data", struct boot_args, data),
+	CLI_TEXT("key", struct boot_args, key),
+	CLI_TEXT("efi", struct boot_args, efi),
+	CLI_TEXT("server", struct boot_args, url),
+	CLI_TEXTS("option", struct boot_args, options),
+	CLI_TEXT("ipxe", struct boot_args, ipxe),
+	CLI_FLAG("no-esp", struct boot_args, no_esp),
+	CLI_FLAG("quiet", struct boot_args, quiet),
+	{ 0 },
 };
 
 /* The files, as they will lie in netboot/. */
@@ -118,48 +113,17 @@ static bool option_ok(const char *text)
 
 static enum cli_exit parse(const struct cli_command *c, struct boot_args *a, int argc, char **argv)
 {
-	const char *server = NULL;
-	int opt;
-
 	*a = (struct boot_args){ 0 };
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (opt) {
-		case OPT_DATA:
-			a->data = optarg;
-			break;
-		case OPT_KEY:
-			a->key = optarg;
-			break;
-		case OPT_EFI:
-			a->efi = optarg;
-			break;
-		case OPT_SERVER:
-			server = optarg;
-			break;
-		case OPT_OPTION:
-			if (!option_ok(optarg) || a->options == OPTIONS_MAX)
-				return cli_usage(c, "an option is key=value without spaces, not "
-						 "\"%s\"", optarg);
-			a->option[a->options++] = optarg;
-			break;
-		case OPT_IPXE:
-			a->ipxe = optarg;
-			break;
-		case OPT_NO_ESP:
-			a->no_esp = true;
-			break;
-		case OPT_QUIET:
-			a->quiet = true;
-			break;
-		default:
-			return cli_usage(c, NULL);
-		}
-	}
-	if (!a->data || !a->efi || !server || optind != argc)
+	if (cli_options(c, options, a, &argc, &argv))
+		return CLI_USAGE;
+	for (int i = 0; i < a->options.n; i++)
+		if (!option_ok(a->options.text[i]))
+			return cli_usage(c, "an option is key=value without spaces, not \"%s\"",
+					 a->options.text[i]);
+	if (!a->data || !a->efi || !a->url || argc)
 		return cli_usage(c, "--data, --efi and --server are needed");
-	if (parse_server(server, a->server, sizeof(a->server)))
-		return cli_usage(c, "--server is http://address:port, not \"%s\"", server);
+	if (parse_server(a->url, a->server, sizeof(a->server)))
+		return cli_usage(c, "--server is http://address:port, not \"%s\"", a->url);
 	return CLI_OK;
 }
 
@@ -194,11 +158,11 @@ static int make_conf(struct boot_files *f, const struct boot_args *a)
 {
 	size_t n = (size_t)fmt_snprintf(f->conf, sizeof(f->conf), "server %s\n", a->server);
 
-	for (unsigned int i = 0; i < a->options; i++) {
-		const char *eq = strchr(a->option[i], '=');
+	for (int i = 0; i < a->options.n; i++) {
+		const char *key = a->options.text[i], *eq = strchr(key, '=');
 
 		n += (size_t)fmt_snprintf(f->conf + n, sizeof(f->conf) - n, "%.*s %s\n",
-					  (int)(eq - a->option[i]), a->option[i], eq + 1);
+					  (int)(eq - key), key, eq + 1);
 		if (n >= sizeof(f->conf)) {
 			cli_error("the options are too long together");
 			return -E2BIG;
@@ -216,8 +180,8 @@ static void expand(FILE *out, const char *text, const struct boot_args *a)
 			text += 8;
 		} else if (!strncmp(text, "@OPTIONS@", 9)) {
 			fprintf(out, "server=%s", a->server);
-			for (unsigned int i = 0; i < a->options; i++)
-				fprintf(out, " %s", a->option[i]);
+			for (int i = 0; i < a->options.n; i++)
+				fprintf(out, " %s", a->options.text[i]);
 			text += 9;
 		} else {
 			fputc(*text++, out);

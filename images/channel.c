@@ -1,38 +1,29 @@
 /*
  * channel.c - freshet channel: point names at versions
  */
-#include <getopt.h>
 #include <string.h>
 
 #include "base/err.h"
 #include "base/fmt.h"
-#include "images/cli.h"
+#include "images/options.h"
 #include "server/data/channels.h"
 
-enum { OPT_DATA = 256, OPT_KEY };
+struct args {
+	const char *data, *key;
+};
 
-static const struct option options[] = {
-	{ "data", required_argument, NULL, OPT_DATA },
-	{ "key", required_argument, NULL, OPT_KEY },
+static const struct cli_option options[] = {
+	CLI_TEXT("data", struct args, data),
+	CLI_TEXT("key", struct args, key),
 	{ 0 },
 };
 
-static enum cli_exit parse(const struct cli_command *c, int argc, char **argv, const char **data,
-			   const char **key)
+static enum cli_exit parse(const struct cli_command *c, struct args *a, int *argc, char ***argv)
 {
-	int opt;
-
-	*data = *key = NULL;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == OPT_DATA)
-			*data = optarg;
-		else if (opt == OPT_KEY)
-			*key = optarg;
-		else
-			return cli_usage(c, NULL);
-	}
-	return *data ? CLI_OK : cli_usage(c, "--data is needed");
+	*a = (struct args){ 0 };
+	if (cli_options(c, options, a, argc, argv))
+		return CLI_USAGE;
+	return a->data ? CLI_OK : cli_usage(c, "--data is needed");
 }
 
 static enum cli_exit set_locked(const struct datadir *d, const struct crypto_key *key,
@@ -58,23 +49,23 @@ static enum cli_exit set_locked(const struct datadir *d, const struct crypto_key
 
 static enum cli_exit run_set(const struct cli_command *c, int argc, char **argv)
 {
-	const char *data, *key_path;
 	struct crypto_key *key;
 	enum cli_exit ret;
 	struct datadir d;
+	struct args a;
 
-	ret = parse(c, argc, argv, &data, &key_path);
+	ret = parse(c, &a, &argc, &argv);
 	if (ret)
 		return ret;
-	if (argc - optind != 2)
+	if (argc != 2)
 		return cli_usage(c, "a channel and a version are needed");
-	if (!channel_name_ok(argv[optind], strlen(argv[optind])))
-		return cli_usage(c, "\"%s\" cannot be a channel's name", argv[optind]);
-	if (cli_private_key(&key, key_path, data))
+	if (!channel_name_ok(argv[0], strlen(argv[0])))
+		return cli_usage(c, "\"%s\" cannot be a channel's name", argv[0]);
+	if (cli_private_key(&key, a.key, a.data))
 		return CLI_FAILED;
 	ret = CLI_FAILED;
-	if (!cli_open_data(&d, data, true)) {
-		ret = set_locked(&d, key, argv[optind], argv[optind + 1]);
+	if (!cli_open_data(&d, a.data, true)) {
+		ret = set_locked(&d, key, argv[0], argv[1]);
 		datadir_close(&d);
 	}
 	key_free(key);
@@ -111,22 +102,22 @@ static void show_one(void *arg, const char *name, int err, const struct channel 
 
 static enum cli_exit run_show(const struct cli_command *c, int argc, char **argv)
 {
-	const char *data, *key_path;
 	enum cli_exit ret;
 	u8 pub[P256_PUB_BYTES];
 	struct datadir d;
 	int bad = 0, err;
+	struct args a;
 
-	ret = parse(c, argc, argv, &data, &key_path);
+	ret = parse(c, &a, &argc, &argv);
 	if (ret)
 		return ret;
-	if (argc != optind)
+	if (argc)
 		return cli_usage(c, NULL);
-	if (cli_public_key(pub, key_path, data) || cli_open_data(&d, data, false))
+	if (cli_public_key(pub, a.key, a.data) || cli_open_data(&d, a.data, false))
 		return CLI_FAILED;
 	err = channel_list(&d, pub, show_one, &bad);
 	if (err)
-		cli_error("cannot read %s/channels: %s", data, strerror(-err));
+		cli_error("cannot read %s/channels: %s", a.data, strerror(-err));
 	datadir_close(&d);
 	return bad || err ? CLI_FAILED : CLI_OK;
 }

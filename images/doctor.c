@@ -6,7 +6,6 @@
  * not work) with what to do, or "skip" with why it could not be looked at.
  */
 #include <arpa/inet.h>
-#include <getopt.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -28,14 +27,17 @@
 #include "server/data/channels.h"
 #include "server/data/version.h"
 
-enum { OPT_DATA = 256, OPT_TFTP, OPT_TFTP_FILE, OPT_DHCP, OPT_NO_DHCP };
+struct args {
+	struct remote_args remote;
+	const char *data, *tftp, *tftp_file, *dhcp;
+};
 
-static const struct option options[] = {
-	REMOTE_OPTIONS,
-	{ "data", required_argument, NULL, OPT_DATA },
-	{ "tftp", required_argument, NULL, OPT_TFTP },
-	{ "tftp-file", required_argument, NULL, OPT_TFTP_FILE },
-	{ "dhcp", required_argument, NULL, OPT_DHCP },
+static const struct cli_option options[] = {
+	REMOTE_OPTIONS(struct args, remote),
+	CLI_TEXT("data", struct args, data),
+	CLI_TEXT("tftp", struct args, tftp),
+	CLI_TEXT("tftp-file", struct args, tftp_file),
+	CLI_TEXT("dhcp", struct args, dhcp),
 	{ 0 },
 };
 
@@ -376,46 +378,25 @@ static void check_dhcp(const char *interface)
 
 static enum cli_exit run_doctor(const struct cli_command *c, int argc, char **argv)
 {
-	const char *data = NULL, *tftp = NULL, *dhcp = NULL, *file = "ipxe.efi";
-	struct remote_args remote = { 0 };
-	int opt;
+	struct args a = { .tftp_file = "ipxe.efi" };
 
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (remote_option(&remote, opt, optarg))
-			continue;
-		switch (opt) {
-		case OPT_DATA:
-			data = optarg;
-			break;
-		case OPT_TFTP:
-			tftp = optarg;
-			break;
-		case OPT_TFTP_FILE:
-			file = optarg;
-			break;
-		case OPT_DHCP:
-			dhcp = optarg;
-			break;
-		default:
-			return cli_usage(c, NULL);
-		}
-	}
-	if (optind != argc)
+	if (cli_options(c, options, &a, &argc, &argv))
+		return CLI_USAGE;
+	if (argc)
 		return cli_usage(c, NULL);
-	if (!data && !access("/var/lib/freshet", R_OK | X_OK))
-		data = "/var/lib/freshet";
-	if (data)
-		check_data(data);
+	if (!a.data && !access("/var/lib/freshet", R_OK | X_OK))
+		a.data = "/var/lib/freshet";
+	if (a.data)
+		check_data(a.data);
 	else
 		say(SKIP, "folder", "not on this host, or not readable; --data DIR names it");
-	check_server(&remote);
-	if (tftp)
-		check_tftp(tftp, file);
+	check_server(&a.remote);
+	if (a.tftp)
+		check_tftp(a.tftp, a.tftp_file);
 	else
-		say(SKIP, "tftp", "--tftp ADDRESS asks it for %s", file);
-	if (dhcp)
-		check_dhcp(dhcp);
+		say(SKIP, "tftp", "--tftp ADDRESS asks it for %s", a.tftp_file);
+	if (a.dhcp)
+		check_dhcp(a.dhcp);
 	else
 		say(SKIP, "dhcp", "--dhcp INTERFACE asks there as a PC would (root)");
 	printf(bad_count ? "%d things will not work\n" : "nothing is wrong that could be seen\n",

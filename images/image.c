@@ -3,7 +3,6 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -36,45 +35,28 @@ static unsigned int thread_count(void)
 
 /* ---------------------------------------------------------------- build */
 
-enum {
-	OPT_DATA = 256,
-	OPT_KEY,
-	OPT_NAME,
-	OPT_CHANNEL,
-	OPT_LABEL,
-	OPT_CHUNK,
-	OPT_LEVEL,
-	OPT_PARENT,
-	OPT_SECTOR,
-	OPT_CREATED,
-	OPT_THREADS,
-	OPT_JSON,
-	OPT_FORMAT,
-	OPT_QUIET,
-};
-
-static const struct option build_options[] = {
-	{ "data", required_argument, NULL, OPT_DATA },
-	{ "key", required_argument, NULL, OPT_KEY },
-	{ "name", required_argument, NULL, OPT_NAME },
-	{ "channel", required_argument, NULL, OPT_CHANNEL },
-	{ "label", required_argument, NULL, OPT_LABEL },
-	{ "chunk", required_argument, NULL, OPT_CHUNK },
-	{ "level", required_argument, NULL, OPT_LEVEL },
-	{ "parent", required_argument, NULL, OPT_PARENT },
-	{ "sector", required_argument, NULL, OPT_SECTOR },
-	{ "created", required_argument, NULL, OPT_CREATED },
-	{ "threads", required_argument, NULL, OPT_THREADS },
-	{ "json", required_argument, NULL, OPT_JSON },
-	{ "format", required_argument, NULL, OPT_FORMAT },
-	{ "quiet", no_argument, NULL, OPT_QUIET },
-	{ 0 },
-};
-
 struct build_args {
 	const char *data, *key, *name, *channel, *label, *parent, *json, *disk, *format;
 	u64 chunk, level, sector, created, threads;
 	bool quiet;
+};
+
+static const struct cli_option build_options[] = {
+	CLI_TEXT("data", struct build_args, data),
+	CLI_TEXT("key", struct build_args, key),
+	CLI_TEXT("name", struct build_args, name),
+	CLI_TEXT("channel", struct build_args, channel),
+	CLI_TEXT("label", struct build_args, label),
+	CLI_SIZE("chunk", struct build_args, chunk),
+	CLI_NUMBER("level", struct build_args, level),
+	CLI_TEXT("parent", struct build_args, parent),
+	CLI_NUMBER("sector", struct build_args, sector),
+	CLI_NUMBER("created", struct build_args, created),
+	CLI_NUMBER("threads", struct build_args, threads),
+	CLI_TEXT("json", struct build_args, json),
+	CLI_TEXT("format", struct build_args, format),
+	CLI_FLAG("quiet", struct build_args, quiet),
+	{ 0 },
 };
 
 static u64 now_unix(void)
@@ -88,8 +70,6 @@ static u64 now_unix(void)
 static enum cli_exit build_parse(const struct cli_command *c, struct build_args *a, int argc,
 				 char **argv)
 {
-	int opt, bad = 0;
-
 	*a = (struct build_args){
 		.label = "",
 		.chunk = MANIFEST_CHUNK_DEFAULT,
@@ -98,60 +78,11 @@ static enum cli_exit build_parse(const struct cli_command *c, struct build_args 
 		.created = now_unix(),
 		.threads = thread_count(),
 	};
-	optind = 1;
-	while (!bad && (opt = getopt_long(argc, argv, "", build_options, NULL)) != -1) {
-		switch (opt) {
-		case OPT_DATA:
-			a->data = optarg;
-			break;
-		case OPT_KEY:
-			a->key = optarg;
-			break;
-		case OPT_NAME:
-			a->name = optarg;
-			break;
-		case OPT_CHANNEL:
-			a->channel = optarg;
-			break;
-		case OPT_LABEL:
-			a->label = optarg;
-			break;
-		case OPT_CHUNK:
-			bad = cli_size(optarg, &a->chunk);
-			break;
-		case OPT_LEVEL:
-			bad = cli_u64(optarg, &a->level);
-			break;
-		case OPT_PARENT:
-			a->parent = optarg;
-			break;
-		case OPT_SECTOR:
-			bad = cli_u64(optarg, &a->sector);
-			break;
-		case OPT_CREATED:
-			bad = cli_u64(optarg, &a->created);
-			break;
-		case OPT_THREADS:
-			bad = cli_u64(optarg, &a->threads);
-			break;
-		case OPT_JSON:
-			a->json = optarg;
-			break;
-		case OPT_FORMAT:
-			a->format = optarg;
-			break;
-		case OPT_QUIET:
-			a->quiet = true;
-			break;
-		default:
-			return cli_usage(c, NULL);
-		}
-	}
-	if (bad)
-		return cli_usage(c, "\"%s\" is not a number", optarg);
-	if (optind + 1 != argc || !a->data || !a->name)
+	if (cli_options(c, build_options, a, &argc, &argv))
+		return CLI_USAGE;
+	if (argc != 1 || !a->data || !a->name)
 		return cli_usage(c, "--data, --name and one disk are needed");
-	a->disk = argv[optind];
+	a->disk = argv[0];
 	if (!manifest_name_ok(a->name, strlen(a->name)))
 		return cli_usage(c, "a name is up to 63 of a-z 0-9 . _ -, and starts with no dot");
 	if (a->channel && !channel_name_ok(a->channel, strlen(a->channel)))
@@ -343,40 +274,25 @@ const struct cli_command cmd_image_build = {
 struct version_args {
 	const char *data, *key, *format;
 	bool quiet;
-	int count; /* of other arguments */
 	char **rest;
+};
+
+static const struct cli_option version_options[] = {
+	CLI_TEXT("data", struct version_args, data),
+	CLI_TEXT("key", struct version_args, key),
+	CLI_TEXT("format", struct version_args, format),
+	CLI_FLAG("quiet", struct version_args, quiet),
+	{ 0 },
 };
 
 static enum cli_exit version_parse(const struct cli_command *c, struct version_args *a, int argc,
 				   char **argv, int want)
 {
-	int opt;
-
 	*a = (struct version_args){ 0 };
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", build_options, NULL)) != -1) {
-		switch (opt) {
-		case OPT_DATA:
-			a->data = optarg;
-			break;
-		case OPT_KEY:
-			a->key = optarg;
-			break;
-		case OPT_FORMAT:
-			a->format = optarg;
-			break;
-		case OPT_QUIET:
-			a->quiet = true;
-			break;
-		default:
-			return cli_usage(c, NULL);
-		}
-	}
-	a->count = argc - optind;
-	a->rest = argv + optind;
-	if (!a->data || a->count != want)
-		return cli_usage(c, NULL);
-	return CLI_OK;
+	if (cli_options(c, version_options, a, &argc, &argv))
+		return CLI_USAGE;
+	a->rest = argv;
+	return a->data && argc == want ? CLI_OK : cli_usage(c, NULL);
 }
 
 struct opened {

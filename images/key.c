@@ -5,7 +5,6 @@
  * every PC of the site boots. site.pub goes into freshet.efi and anywhere.
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

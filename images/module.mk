@@ -9,7 +9,7 @@ images-data := server/data/channels.c server/data/datadir.c server/data/siteconf
 images-store := images/store_cmd.c storage/format/journal.c storage/format/gpt.c base/crc32c.c \
 	$(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c check.c)
 
-freshet-src += images/main.c images/cli.c images/key.c images/image.c images/builder.c \
+freshet-src += images/main.c images/cli.c images/options.c images/key.c images/image.c images/builder.c \
 	images/source.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
 	images/remote.c images/push.c images/admin_cmd.c images/upkeep.c images/reader.c \
 	images/nbd_server.c images/doctor.c \
@@ -17,6 +17,6 @@ freshet-src += images/main.c images/cli.c images/key.c images/image.c images/bui
 freshet-libs := -lnbd -lcurl -ljansson -lcrypto -lz -lpthread
 
 unit += images
-unit_images-src := tests/unit/images_test.c images/cli.c images/pe.c \
+unit_images-src := tests/unit/images_test.c images/cli.c images/options.c images/pe.c \
 	$(images-data) $(images-format) $(images-base)
 unit_images-libs := -lcrypto -lz

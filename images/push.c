@@ -10,7 +10,6 @@
  * Pull: manifest, table pages, then the chunks that the folder lacks; checked like
  * everything else, published like a build.
  */
-#include <getopt.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -31,18 +30,6 @@
 #define THREADS_MAX 16
 #define TRIES 4
 
-enum { OPT_DATA = 256, OPT_KEY, OPT_CHANNEL, OPT_THREADS, OPT_QUIET };
-
-static const struct option options[] = {
-	REMOTE_OPTIONS,
-	{ "data", required_argument, NULL, OPT_DATA },
-	{ "key", required_argument, NULL, OPT_KEY },
-	{ "channel", required_argument, NULL, OPT_CHANNEL },
-	{ "threads", required_argument, NULL, OPT_THREADS },
-	{ "quiet", no_argument, NULL, OPT_QUIET },
-	{ 0 },
-};
-
 struct args {
 	struct remote_args remote;
 	const char *data, *key, *channel, *version;
@@ -50,40 +37,26 @@ struct args {
 	bool quiet;
 };
 
+static const struct cli_option options[] = {
+	REMOTE_OPTIONS(struct args, remote),
+	CLI_TEXT("data", struct args, data),
+	CLI_TEXT("key", struct args, key),
+	CLI_TEXT("channel", struct args, channel),
+	CLI_NUMBER("threads", struct args, threads),
+	CLI_FLAG("quiet", struct args, quiet),
+	{ 0 },
+};
+
 static enum cli_exit parse(const struct cli_command *c, struct args *a, int argc, char **argv)
 {
-	int opt;
-
 	*a = (struct args){ .threads = 4 };
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (remote_option(&a->remote, opt, optarg))
-			continue;
-		switch (opt) {
-		case OPT_DATA:
-			a->data = optarg;
-			break;
-		case OPT_KEY:
-			a->key = optarg;
-			break;
-		case OPT_CHANNEL:
-			a->channel = optarg;
-			break;
-		case OPT_THREADS:
-			if (cli_u64(optarg, &a->threads) || !a->threads ||
-			    a->threads > THREADS_MAX)
-				return cli_usage(c, "--threads is 1 to %d", THREADS_MAX);
-			break;
-		case OPT_QUIET:
-			a->quiet = true;
-			break;
-		default:
-			return cli_usage(c, NULL);
-		}
-	}
-	if (!a->data || optind + 1 != argc)
+	if (cli_options(c, options, a, &argc, &argv))
+		return CLI_USAGE;
+	if (!a->threads || a->threads > THREADS_MAX)
+		return cli_usage(c, "--threads is 1 to %d", THREADS_MAX);
+	if (!a->data || argc != 1)
 		return cli_usage(c, "--data and a version are needed");
-	a->version = argv[optind];
+	a->version = argv[0];
 	return CLI_OK;
 }
 

@@ -39,27 +39,6 @@ struct answer {
 	void *arg;
 };
 
-/** remote_option() - is it one of ours? */
-bool remote_option(struct remote_args *a, int opt, const char *value)
-{
-	switch (opt) {
-	case REMOTE_OPT_SERVER:
-		a->server = value;
-		return true;
-	case REMOTE_OPT_TOKEN:
-		a->token = value;
-		return true;
-	case REMOTE_OPT_CA:
-		a->ca = value;
-		return true;
-	case REMOTE_OPT_JSON:
-		a->json = true;
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void settle(char *out, const char *value)
 {
 	if (!out[0] && value)

@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-#include "images/cli.h"
+#include "images/options.h"
 
 struct remote;
 
@@ -16,13 +16,10 @@ struct remote_args {
 	bool json;			 /* print what the server said */
 };
 
-enum { REMOTE_OPT_SERVER = 1000, REMOTE_OPT_TOKEN, REMOTE_OPT_CA, REMOTE_OPT_JSON };
-
-#define REMOTE_OPTIONS                                                                             \
-	{ "server", required_argument, NULL, REMOTE_OPT_SERVER },                                 \
-	{ "token", required_argument, NULL, REMOTE_OPT_TOKEN },                                   \
-	{ "ca", required_argument, NULL, REMOTE_OPT_CA },                                         \
-	{ "json", no_argument, NULL, REMOTE_OPT_JSON }
+/* Their options, for a struct @type that has them as member @m. */
+#define REMOTE_OPTIONS(type, m)                                                                    \
+	CLI_TEXT("server", type, m.server), CLI_TEXT("token", type, m.token),                      \
+		CLI_TEXT("ca", type, m.ca), CLI_FLAG("json", type, m.json)
 
 #define REMOTE_HELP                                                                                \
 	"  --server URL   the server's API (default: FRESHET_SERVER, client.conf, this host)\n"   \
@@ -30,7 +27,6 @@ enum { REMOTE_OPT_SERVER = 1000, REMOTE_OPT_TOKEN, REMOTE_OPT_CA, REMOTE_OPT_JSO
 	"  --ca FILE      the site's ca.crt, for https (default: FRESHET_CA, ...)\n"               \
 	"  --json         print the server's answer as it is\n"
 
-bool remote_option(struct remote_args *a, int opt, const char *value);
 int remote_open(struct remote **out, const struct remote_args *a);
 void remote_close(struct remote *r);
 struct remote *remote_again(const struct remote *r);

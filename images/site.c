@@ -1,44 +1,35 @@
 /*
  * site.c - freshet site: the settings that go into boot tickets
  */
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "images/cli.h"
+#include "images/options.h"
 #include "server/data/siteconf.h"
 
-enum { OPT_DATA = 256, OPT_UUID };
+struct args {
+	const char *data;
+	char *uuid;
+};
 
-static const struct option options[] = {
-	{ "data", required_argument, NULL, OPT_DATA },
-	{ "uuid", required_argument, NULL, OPT_UUID },
+static const struct cli_option options[] = {
+	CLI_TEXT("data", struct args, data),
+	CLI_TEXT("uuid", struct args, uuid),
 	{ 0 },
 };
 
-static enum cli_exit parse(const struct cli_command *c, int argc, char **argv, const char **data,
-			   char **uuid)
+static enum cli_exit parse(const struct cli_command *c, struct args *a, int *argc, char ***argv)
 {
-	int opt;
-
-	*data = NULL;
-	*uuid = NULL;
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == OPT_DATA)
-			*data = optarg;
-		else if (opt == OPT_UUID)
-			*uuid = optarg;
-		else
-			return cli_usage(c, NULL);
-	}
-	for (char *p = *uuid; p && *p; p++)
+	*a = (struct args){ 0 };
+	if (cli_options(c, options, a, argc, argv))
+		return CLI_USAGE;
+	for (char *p = a->uuid; p && *p; p++)
 		if (*p >= 'A' && *p <= 'F')
 			*p |= 0x20;
-	if (*uuid && !uuid_ok(*uuid))
-		return cli_usage(c, "\"%s\" is no UUID (8-4-4-4-12 hex digits)", *uuid);
-	return *data ? CLI_OK : cli_usage(c, "--data is needed");
+	if (a->uuid && !uuid_ok(a->uuid))
+		return cli_usage(c, "\"%s\" is no UUID (8-4-4-4-12 hex digits)", a->uuid);
+	return a->data ? CLI_OK : cli_usage(c, "--data is needed");
 }
 
 static int read_conf(const struct datadir *d, char **text)
@@ -85,18 +76,17 @@ static enum cli_exit set_locked(const struct datadir *d, const char *uuid, const
 static enum cli_exit run_set(const struct cli_command *c, int argc, char **argv)
 {
 	enum cli_exit ret;
-	const char *data;
 	struct datadir d;
-	char *uuid;
+	struct args a;
 
-	ret = parse(c, argc, argv, &data, &uuid);
+	ret = parse(c, &a, &argc, &argv);
 	if (ret)
 		return ret;
-	if (argc - optind != 2)
+	if (argc != 2)
 		return cli_usage(c, "a key and a value are needed");
-	if (cli_open_data(&d, data, true))
+	if (cli_open_data(&d, a.data, true))
 		return CLI_FAILED;
-	ret = set_locked(&d, uuid, argv[optind], argv[optind + 1]);
+	ret = set_locked(&d, a.uuid, argv[0], argv[1]);
 	datadir_close(&d);
 	return ret;
 }
@@ -126,26 +116,26 @@ const struct cli_command cmd_site_set = {
 static enum cli_exit run_show(const struct cli_command *c, int argc, char **argv)
 {
 	enum cli_exit ret;
-	const char *data;
 	struct datadir d;
-	char *uuid, *text;
+	struct args a;
+	char *text;
 
-	ret = parse(c, argc, argv, &data, &uuid);
+	ret = parse(c, &a, &argc, &argv);
 	if (ret)
 		return ret;
-	if (argc != optind)
+	if (argc)
 		return cli_usage(c, NULL);
-	if (cli_open_data(&d, data, false))
+	if (cli_open_data(&d, a.data, false))
 		return CLI_FAILED;
 	ret = CLI_FAILED;
 	if (!read_conf(&d, &text)) {
 		struct ticket t = { 0 };
-		int line, err = siteconf_apply(text, uuid, &t, &line);
+		int line, err = siteconf_apply(text, a.uuid, &t, &line);
 
 		fputs(text, stdout);
 		free(text);
 		if (err)
-			cli_error("%s/%s line %d: %s", data, SITECONF_PATH, line,
+			cli_error("%s/%s line %d: %s", a.data, SITECONF_PATH, line,
 				  err == -ENOENT ? "no such setting" : "bad value");
 		else
 			ret = CLI_OK;

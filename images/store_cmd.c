@@ -6,7 +6,6 @@
  * or 4096 bytes; anything else must begin with the store itself.
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,20 +18,28 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/plat_host.h"
-#include "images/cli.h"
+#include "images/options.h"
 #include "storage/core/check.h"
 #include "storage/core/store_priv.h"
 #include "storage/format/gpt.h"
 
-enum { OPT_QUICK = 256, OPT_SALVAGE, OPT_OFFSET, OPT_QUIET };
+#define ANYWHERE ~0ull /* no --offset: the partition table says where */
 
-static const struct option options[] = {
-	{ "quick", no_argument, NULL, OPT_QUICK },
-	{ "lose-log", no_argument, NULL, OPT_SALVAGE },
-	{ "offset", required_argument, NULL, OPT_OFFSET },
-	{ "quiet", no_argument, NULL, OPT_QUIET },
+struct args {
+	u64 offset;
+	bool quick, salvage, quiet;
+};
+
+#define OFFSET CLI_SIZE("offset", struct args, offset)
+
+static const struct cli_option check_options[] = {
+	OFFSET, CLI_FLAG("quiet", struct args, quiet), CLI_FLAG("quick", struct args, quick), { 0 },
+};
+static const struct cli_option repair_options[] = {
+	OFFSET, CLI_FLAG("quiet", struct args, quiet), CLI_FLAG("lose-log", struct args, salvage),
 	{ 0 },
 };
+static const struct cli_option dump_options[] = { OFFSET, { 0 } };
 
 /* ---------------------------------------------------------------- a file as a block device */
 
@@ -151,20 +158,21 @@ static bool is_store(const u8 *block)
 }
 
 /* @offset: -1: look for it */
-static int find_store(struct found *d, s64 offset)
+static int find_store(struct found *d, u64 offset)
 {
 	u8 block[2 * JOURNAL_BLOCK];
+	bool anywhere = offset == ANYWHERE;
 
-	if (offset < 0 && (by_table(d, 512) || by_table(d, 4096)))
+	if (anywhere && (by_table(d, 512) || by_table(d, 4096)))
 		return 0;
-	d->lba = offset < 0 ? 0 : (u64)offset / 512;
-	if (offset % 4096 > 0 || d->lba >= d->f.blk.sectors) {
-		cli_error("%s: no store can be at %lld", d->path, (long long)offset);
+	d->lba = anywhere ? 0 : offset / 512;
+	if (!anywhere && (offset % 4096 || d->lba >= d->f.blk.sectors)) {
+		cli_error("%s: no store can be at %llu", d->path, (unsigned long long)offset);
 		return -1;
 	}
 	d->sectors = d->f.blk.sectors - d->lba;
-	if (offset < 0 && (pread(d->f.fd, block, sizeof(block), 0) != (ssize_t)sizeof(block) ||
-			   (!is_store(block) && !is_store(block + JOURNAL_BLOCK)))) {
+	if (anywhere && (pread(d->f.fd, block, sizeof(block), 0) != (ssize_t)sizeof(block) ||
+			 (!is_store(block) && !is_store(block + JOURNAL_BLOCK)))) {
 		cli_error("%s: neither a disk of Freshet's nor a store", d->path);
 		return -1;
 	}
@@ -215,33 +223,23 @@ static enum cli_exit work(const struct cli_command *c, int argc, char **argv, bo
 {
 	struct cli_progress p;
 	struct store_check k = { .repair = repair, .say = say, .progress = progress, .owner = &p };
+	struct args a = { .offset = ANYWHERE };
 	struct found d;
-	bool quiet = false;
-	u64 offset = 0;
-	s64 at = -1;
-	int o, r;
+	int r;
 
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (o == OPT_QUICK && !repair)
-			k.quick = true;
-		else if (o == OPT_SALVAGE && repair)
-			k.salvage = true;
-		else if (o == OPT_OFFSET && !cli_size(optarg, &offset))
-			at = (s64)offset;
-		else if (o == OPT_QUIET)
-			quiet = true;
-		else
-			return cli_usage(c, NULL);
-	}
-	if (argc - optind != 1)
+	if (cli_options(c, repair ? repair_options : check_options, &a, &argc, &argv))
+		return CLI_USAGE;
+	if (argc != 1)
 		return cli_usage(c, "one disk or image is wanted");
-	if (file_open(&d, argv[optind], repair) || find_store(&d, at))
+	if (file_open(&d, argv[0], repair) || find_store(&d, a.offset))
 		return CLI_FAILED;
+	k.quick = a.quick;
+	k.salvage = a.salvage;
 	plat_host_quiet = true;
 	k.blk = &d.f.blk;
 	k.lba = d.lba;
 	k.sectors = d.sectors;
-	cli_progress_start(&p, "checking", 0, quiet);
+	cli_progress_start(&p, "checking", 0, a.quiet);
 	r = store_check(&k);
 	cli_progress_end(&p);
 	summary(&k);
@@ -349,19 +347,15 @@ static void dump_map(const struct store *s)
 static enum cli_exit run_dump(const struct cli_command *c, int argc, char **argv)
 {
 	struct store_check k = { .quick = true, .say = say };
+	struct args a = { .offset = ANYWHERE };
 	struct found d;
-	u64 offset = 0;
-	s64 at = -1;
-	int o, r;
+	int r;
 
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (o != OPT_OFFSET || cli_size(optarg, &offset))
-			return cli_usage(c, NULL);
-		at = (s64)offset;
-	}
-	if (argc - optind != 1)
+	if (cli_options(c, dump_options, &a, &argc, &argv))
+		return CLI_USAGE;
+	if (argc != 1)
 		return cli_usage(c, "one disk or image is wanted");
-	if (file_open(&d, argv[optind], false) || find_store(&d, at))
+	if (file_open(&d, argv[0], false) || find_store(&d, a.offset))
 		return CLI_FAILED;
 	plat_host_quiet = true;
 	k.blk = &d.f.blk;

@@ -1,7 +1,6 @@
 /*
  * upkeep.c - freshet image show, diff, mount, rm, and freshet gc
  */
-#include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,20 +18,6 @@
 #include "server/data/publish.h"
 #include "server/data/version.h"
 
-enum { OPT_DATA = 256, OPT_KEY, OPT_SOCKET, OPT_PORT, OPT_FORCE, OPT_DRY, OPT_GRACE };
-
-static const struct option options[] = {
-	REMOTE_OPTIONS,
-	{ "data", required_argument, NULL, OPT_DATA },
-	{ "key", required_argument, NULL, OPT_KEY },
-	{ "socket", required_argument, NULL, OPT_SOCKET },
-	{ "port", required_argument, NULL, OPT_PORT },
-	{ "force", no_argument, NULL, OPT_FORCE },
-	{ "dry-run", no_argument, NULL, OPT_DRY },
-	{ "grace", required_argument, NULL, OPT_GRACE },
-	{ 0 },
-};
-
 struct args {
 	struct remote_args remote;
 	const char *data, *key, *socket;
@@ -41,46 +26,28 @@ struct args {
 	char **rest;
 };
 
+static const struct cli_option options[] = {
+	REMOTE_OPTIONS(struct args, remote),
+	CLI_TEXT("data", struct args, data),
+	CLI_TEXT("key", struct args, key),
+	CLI_TEXT("socket", struct args, socket),
+	CLI_NUMBER("port", struct args, port),
+	CLI_FLAG("force", struct args, force),
+	CLI_FLAG("dry-run", struct args, dry_run),
+	CLI_NUMBER("grace", struct args, grace),
+	{ 0 },
+};
+
 static enum cli_exit parse(const struct cli_command *c, struct args *a, int argc, char **argv,
 			   int want, bool may_be_remote)
 {
-	int opt, bad = 0;
-
 	*a = (struct args){ .grace = 3600 };
-	optind = 1;
-	while (!bad && (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (remote_option(&a->remote, opt, optarg))
-			continue;
-		switch (opt) {
-		case OPT_DATA:
-			a->data = optarg;
-			break;
-		case OPT_KEY:
-			a->key = optarg;
-			break;
-		case OPT_SOCKET:
-			a->socket = optarg;
-			break;
-		case OPT_PORT:
-			bad = cli_u64(optarg, &a->port) || !a->port || a->port > 65535;
-			break;
-		case OPT_FORCE:
-			a->force = true;
-			break;
-		case OPT_DRY:
-			a->dry_run = true;
-			break;
-		case OPT_GRACE:
-			bad = cli_u64(optarg, &a->grace);
-			break;
-		default:
-			return cli_usage(c, NULL);
-		}
-	}
-	if (bad)
-		return cli_usage(c, "\"%s\" is not a good number", optarg);
-	a->rest = argv + optind;
-	if (argc - optind != want || (!a->data && !may_be_remote))
+	if (cli_options(c, options, a, &argc, &argv))
+		return CLI_USAGE;
+	if (a->port > 65535)
+		return cli_usage(c, "--port is 1 to 65535");
+	a->rest = argv;
+	if (argc != want || (!a->data && !may_be_remote))
 		return cli_usage(c, a->data || may_be_remote ? NULL : "--data is needed");
 	return CLI_OK;
 }

@@ -1,4 +1,4 @@
-/* images/: the digest set against a model, sizes as text, sections of a PE file. */
+/* images/: the digest set against a model, sizes as text, command lines, sections of a PE file. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 
 #include "base/endian.h"
 #include "base/err.h"
-#include "images/cli.h"
+#include "images/options.h"
 #include "server/data/digestset.h"
 #include "images/pe.h"
 
@@ -115,11 +115,72 @@ static void pe_sections(void **state)
 	free(f);
 }
 
+struct answers {
+	const char *text;
+	u64 number, size;
+	bool flag;
+	struct cli_texts texts;
+};
+
+/* Words of a command line, its name first; what is left goes to @argc and @argv. */
+static enum cli_exit parsed(struct answers *a, int *argc, char ***argv)
+{
+	static const struct cli_command command = { .group = "test", .args = "", .help = "" };
+	static const struct cli_option table[] = {
+		CLI_TEXT("text", struct answers, text),
+		CLI_NUMBER("number", struct answers, number),
+		CLI_SIZE("size", struct answers, size),
+		CLI_FLAG("flag", struct answers, flag),
+		CLI_TEXTS("texts", struct answers, texts),
+		{ 0 },
+	};
+
+	*a = (struct answers){ .number = 7 };
+	for (*argc = 0; (*argv)[*argc]; ++*argc)
+		;
+	return cli_options(&command, table, a, argc, argv);
+}
+
+static void command_lines(void **state)
+{
+	char *good[] = { "test", "--text", "x", "first", "--size=2K", "--flag", "--texts", "a",
+			 "--texts", "b", "second", NULL };
+	char *bad[][4] = { { "test", "--number", "-1" }, { "test", "--size", "2T" },
+			   { "test", "--unknown" }, { "test", "--text" } };
+	char *many[2 * CLI_TEXTS_MAX + 4] = { "test" }, **argv = good;
+	struct answers a;
+	int argc;
+
+	(void)state;
+	assert_int_equal(parsed(&a, &argc, &argv), CLI_OK);
+	assert_string_equal(a.text, "x");
+	assert_int_equal(a.number, 7); /* its default */
+	assert_int_equal(a.size, 2048);
+	assert_true(a.flag);
+	assert_int_equal(a.texts.n, 2);
+	assert_string_equal(a.texts.text[1], "b");
+	assert_int_equal(argc, 2);
+	assert_string_equal(argv[0], "first");
+	assert_string_equal(argv[1], "second");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		argv = bad[i];
+		assert_int_equal(parsed(&a, &argc, &argv), CLI_USAGE);
+	}
+	for (int i = 0; i <= CLI_TEXTS_MAX; i++) {
+		many[1 + 2 * i] = "--texts";
+		many[2 + 2 * i] = "x";
+	}
+	argv = many;
+	assert_int_equal(parsed(&a, &argc, &argv), CLI_USAGE);
+	assert_int_equal(a.texts.n, CLI_TEXTS_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(set_grows),
 		cmocka_unit_test(sizes),
+		cmocka_unit_test(command_lines),
 		cmocka_unit_test(pe_sections),
 	};
 
