@@ -6,24 +6,14 @@
  * whose last entry in a page leads to the next list page when it is not the
  * last of all. Entries are copied in once. [NVMe 1.4 §4.3]
  */
-#include <string.h>
-
-#include "base/plat.h"
 #include "storage/emul/nvme_priv.h"
+#include "storage/emul/segs.h"
 
+/* A PRP list of the longest transfer has no more pages than there are segments. */
 static u16 map_add(struct nvme_emul *e, u64 gpa, u32 bytes, struct blk_seg *segs, u32 *n)
 {
-	hpa_t pa;
-
-	if (e->host->ops->map(e->host, GPA(gpa), bytes, &pa))
-		return NVME_SC_DATA_TRANSFER;
-	if (*n && segs[*n - 1].pa.v + segs[*n - 1].bytes == pa.v) {
-		segs[*n - 1].bytes += bytes;
-		return NVME_SC_OK;
-	}
-	segs[*n] = (struct blk_seg){ .pa = pa, .bytes = bytes };
-	*n += 1;
-	return NVME_SC_OK;
+	return emul_segs_add(e->host, gpa, bytes, segs, n, EMUL_SEGS) ? NVME_SC_DATA_TRANSFER :
+									NVME_SC_OK;
 }
 
 /* The list at @list names @bytes. */
@@ -98,32 +88,21 @@ u16 nvme_emul_map_prp(struct nvme_emul *e, const struct nvme_sqe *s, u32 bytes,
 u16 nvme_emul_to_guest(struct nvme_emul *e, struct emul_cmd *c, const void *buf, u32 bytes,
 		       u32 total)
 {
-	const u8 *from = buf;
-	u32 n, i;
+	u32 n;
 	u16 status = nvme_emul_map_prp(e, &c->sqe, total, c->segs, &n);
 
-	for (i = 0; i < n && !status; i++) {
-		u8 *to = plat_phys_to_virt(c->segs[i].pa);
-		u32 have = MIN(bytes, c->segs[i].bytes);
-
-		memcpy(to, from, have);
-		memset(to + have, 0, c->segs[i].bytes - have);
-		from += have;
-		bytes -= have;
-	}
+	if (!status)
+		emul_segs_write(c->segs, n, buf, bytes);
 	return status;
 }
 
 /** nvme_emul_from_guest() - copy @bytes that a command points to */
 u16 nvme_emul_from_guest(struct nvme_emul *e, struct emul_cmd *c, void *buf, u32 bytes)
 {
-	u8 *to = buf;
-	u32 n, i;
+	u32 n;
 	u16 status = nvme_emul_map_prp(e, &c->sqe, bytes, c->segs, &n);
 
-	for (i = 0; i < n && !status; i++) {
-		memcpy(to, plat_phys_to_virt(c->segs[i].pa), c->segs[i].bytes);
-		to += c->segs[i].bytes;
-	}
+	if (!status)
+		emul_segs_read(c->segs, n, buf);
 	return status;
 }

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/plat.h"
 #include "base/plat_host.h"
+#include "storage/spec/ahci.h"
 #include "storage/spec/nvme.h"
 
 /* ---------------------------------------------------------------- disk */
@@ -213,6 +214,11 @@ static u64 bar_read(struct fake_bar *f, u32 off, u32 bytes)
 	f->register_reads++;
 	if (f->gone)
 		return ~0ull;
+	if (f->ahci) {
+		ahci_emul_poll(f->ahci);
+		ahci_emul_mmio(f->ahci, off, bytes, false, &v);
+		return v;
+	}
 	nvme_emul_poll(f->emul);
 	nvme_emul_mmio(f->emul, off, bytes, false, &v);
 	if (off == NVME_CSTS && f->fatal)
@@ -232,8 +238,22 @@ static u64 bar_read64(struct bus_dev *d, u32 off)
 	return bar_read(from_bus(d), off, 8);
 }
 
+static void ahci_write(struct fake_bar *f, u32 off, u32 bytes, u64 v)
+{
+	if (off >= AHCI_PORT_BASE && off % AHCI_PORT_BYTES == AHCI_PX_CI) {
+		f->doorbells++;
+		if (f->deaf)
+			return;
+	}
+	ahci_emul_mmio(f->ahci, off, bytes, true, &v);
+}
+
 static void bar_write(struct fake_bar *f, u32 off, u32 bytes, u64 v)
 {
+	if (f->ahci) {
+		ahci_write(f, off, bytes, v);
+		return;
+	}
 	if (off >= NVME_DOORBELLS) {
 		f->doorbells++;
 		if (f->deaf)
@@ -319,22 +339,40 @@ static const struct bus_ops bar_ops = {
 	.delay_us = bar_delay_us,
 };
 
-void fake_bar_init(struct fake_bar *f, struct fake_disk *disk, const struct nvme_emul_cfg *cfg)
+static void bar_init(struct fake_bar *f, struct fake_disk *disk)
 {
 	memset(f, 0, sizeof(*f));
 	f->bus.ops = &bar_ops;
-	f->bus.vendor = 0x1b36;
-	f->bus.device = 0x0010;
 	f->bus.bdf = 0x0020;
-	f->bus.bar_bytes = 0x4000;
-	f->bus.has_msix = true;
 	f->host.ops = &host_ops;
 	f->cfg_command = 6;
 	f->disk = disk;
 	if (!plat_host_now_ns)
 		plat_host_now_ns = NS_PER_SEC;
+}
+
+void fake_bar_init(struct fake_bar *f, struct fake_disk *disk, const struct nvme_emul_cfg *cfg)
+{
+	bar_init(f, disk);
+	f->bus.vendor = 0x1b36;
+	f->bus.device = 0x0010;
+	f->bus.bar_bytes = 0x4000;
+	f->bus.has_msix = true;
 	f->emul = nvme_emul_create(&f->host, &disk->blk, cfg);
 	if (!f->emul)
+		plat_panic("fake_bar: no emulation");
+}
+
+void fake_bar_init_ahci(struct fake_bar *f, struct fake_disk *disk,
+			const struct ahci_emul_cfg *cfg)
+{
+	bar_init(f, disk);
+	f->bus.vendor = 0x8086;
+	f->bus.device = 0x2922;
+	f->bus.bar_bytes = ahci_emul_bar_bytes(cfg);
+	f->bus.has_msi = true;
+	f->ahci = ahci_emul_create(&f->host, &disk->blk, cfg);
+	if (!f->ahci)
 		plat_panic("fake_bar: no emulation");
 }
 
@@ -342,7 +380,10 @@ void fake_bar_fini(struct fake_bar *f)
 {
 	u32 i;
 
-	nvme_emul_destroy(f->emul);
+	if (f->ahci)
+		ahci_emul_destroy(f->ahci);
+	else
+		nvme_emul_destroy(f->emul);
 	for (i = 0; i < f->nallocs; i++)
 		free(f->allocs[i].p);
 }
@@ -371,10 +412,10 @@ void fake_bar_run(struct fake_bar *f)
 	if (f->gone)
 		return;
 	for (i = 0; i < 8; i++) {
-		bool any = nvme_emul_poll(f->emul);
+		bool any = f->ahci ? ahci_emul_poll(f->ahci) : nvme_emul_poll(f->emul);
 
 		blk_poll(&f->disk->blk);
-		if (!any && !nvme_emul_work(f->emul))
+		if (!any && !(f->ahci ? ahci_emul_work(f->ahci) : nvme_emul_work(f->emul)))
 			break;
 	}
 }

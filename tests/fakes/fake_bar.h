@@ -1,7 +1,7 @@
 /*
- * fake_bar.h - an NVMe controller without a machine
+ * fake_bar.h - an NVMe controller or an AHCI adapter without a machine
  *
- * A bus_dev whose registers are the NVMe front-end's, the emul_host below it
+ * A bus_dev whose registers are the front-end's, the emul_host below it
  * over windows of ordinary memory, and a disk in memory at the bottom: driver
  * and front-end meet, or a test plays the guest itself. Time is virtual:
  * delays advance plat_host_now_ns and run the controller.
@@ -12,6 +12,7 @@
 #include "base/bus.h"
 #include "base/list.h"
 #include "storage/core/blk.h"
+#include "storage/emul/ahci.h"
 #include "storage/emul/host.h"
 #include "storage/emul/nvme.h"
 
@@ -38,7 +39,8 @@ void fake_disk_fini(struct fake_disk *d);
 struct fake_bar {
 	struct bus_dev bus;
 	struct emul_host host;
-	struct nvme_emul *emul;
+	struct nvme_emul *emul; /* one of the two */
+	struct ahci_emul *ahci;
 	struct fake_disk *disk;
 	struct {
 		u64 gpa;
@@ -55,7 +57,7 @@ struct fake_bar {
 	u32 irqs[NVME_EMUL_VECTORS_MAX];
 	bool irq_enabled, no_irq, intx;
 	u32 cfg_command;
-	bool deaf; /* doorbells are lost */
+	bool deaf; /* doorbells are lost (PxCI is one) */
 	bool gone; /* all reads give ones */
 	bool stuck; /* CSTS never changes from what it was */
 	u32 stuck_csts;
@@ -65,6 +67,8 @@ struct fake_bar {
 };
 
 void fake_bar_init(struct fake_bar *f, struct fake_disk *disk, const struct nvme_emul_cfg *cfg);
+void fake_bar_init_ahci(struct fake_bar *f, struct fake_disk *disk,
+			const struct ahci_emul_cfg *cfg);
 void fake_bar_fini(struct fake_bar *f);
 void fake_bar_window(struct fake_bar *f, u64 gpa, void *p, size_t bytes);
 void fake_bar_identity(struct fake_bar *f, void *p, size_t bytes);
