@@ -313,9 +313,11 @@ static void refused_msrs(u64 efer)
 	v = msr_write(MSR_EFER, efer & ~BIT64(8));
 	check(v == VEC_GP, "msr: EFER.LME while paging is refused", "vec=%lx", v);
 	if (g.intel) {
-		/* As firmware that has locked it away leaves it. */
+		/* As firmware that has locked it away leaves it, whatever else is written. */
 		ok = msr_read(MSR_FEATURE_CONTROL, &v) && v == 1 &&
-		     msr_write(MSR_FEATURE_CONTROL, 5) == VEC_GP;
+		     msr_write(MSR_FEATURE_CONTROL, 5) == VEC_GP &&
+		     msr_write(MSR_FEATURE_CONTROL, 1) == VEC_GP &&
+		     msr_write(MSR_FEATURE_CONTROL, efer) == VEC_GP;
 		check(ok, "msr: switch of virtualization", "%lx", v);
 		msr_hidden("msr: state of virtualization", MSR_VMX_BASIC, 0);
 	} else {

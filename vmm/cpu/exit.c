@@ -133,9 +133,9 @@ static int msr_write(struct vcpu *v, u32 msr, u64 value)
 	if (msr >= MSR_VMX_FIRST && msr <= MSR_VMX_LAST)
 		return -EFAULT;
 	switch (msr) {
-	case MSR_FEATURE_CONTROL:
 	case MSR_EFER:
 		return efer_write(v, value);
+	case MSR_FEATURE_CONTROL: /* locked */
 	case MSR_VM_CR:
 	case MSR_VM_HSAVE_PA:
 		return -EFAULT;
