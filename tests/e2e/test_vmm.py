@@ -36,6 +36,7 @@ class Result:
         self.facts = {" ".join(f[1:3 if f[1] in ("cpuid", "msr") else 2]):
                       f[3:] if f[1] in ("cpuid", "msr") else f[2:] for f in facts}
         self.seconds = seconds
+        self.vmm_log = ""
 
 
 def esp(folder, bare):
@@ -77,7 +78,9 @@ def in_bochs(folder, model, cpus, bare):
         pc.com1.wait(END, 300, "the guest's last line")
         seconds = pc.seconds()
         pc.wait_end(60)
-        return Result(pc.com1.text, seconds)
+        r = Result(pc.com1.text, seconds)
+        r.vmm_log = pc.vmm_log()
+        return r
 
 
 def run(folder, machine, cpus, bare=False):
@@ -119,6 +122,8 @@ def test_haswell_prints_the_same(folder, cpus):
     r, svm = run(folder, HASWELL, cpus), run(folder, "qemu", cpus)
     good(r)
     assert r.ok == svm.ok
+    # A page's type, and back.
+    assert len(re.findall("ept: the guest has changed memory types", r.vmm_log)) >= 2
 
 
 @pytest.mark.parametrize("model", ["corei7_skylake_x", "corei7_sandy_bridge_2600k", "trinity_apu"])

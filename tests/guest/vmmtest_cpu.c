@@ -8,6 +8,8 @@
 #define MSR_APIC_BASE 0x1bu
 #define MSR_FEATURE_CONTROL 0x3au
 #define MSR_VMX_BASIC 0x480u
+#define MSR_MTRRCAP 0xfeu
+#define MSR_MTRR_BASE0 0x200u
 #define MSR_PAT 0x277u
 #define MSR_EFER 0xc0000080u
 #define MSR_FS_BASE 0xc0000100u
@@ -326,6 +328,34 @@ static void refused_msrs(u64 efer)
 	}
 }
 
+/*
+ * The last variable MTRR, which no firmware uses, makes one page in the middle of
+ * a large one uncached. Caches stay on: emulators have none, and hardware goes by
+ * the stricter type.
+ */
+static void test_mtrr(void)
+{
+	volatile u64 *page = (u64 *)(g.big + BYTES_2M + 5 * PAGE_BYTES);
+	u64 cap = 0, base = 0, mask = 0, b = 0, m = 0, want;
+	u32 r[4], last, n;
+	bool ok;
+
+	cpuid(0x80000008, 0, r);
+	want = (GENMASK((r[0] & 0xff) - 1, 12)) | BIT64(11);
+	ok = msr_read(MSR_MTRRCAP, &cap) && (cap & 0xff);
+	last = MSR_MTRR_BASE0 + 2 * ((u32)(cap & 0xff) - 1);
+	ok = ok && msr_read(last, &base) && msr_read(last + 1, &mask) && !(mask & BIT64(11)) &&
+	     msr_write(last, (u64)page) == NO_VECTOR && msr_write(last + 1, want) == NO_VECTOR &&
+	     msr_read(last, &b) && b == (u64)page && msr_read(last + 1, &m) && m == want;
+	for (n = 0; ok && n < PAGE_BYTES / 8; n++)
+		page[n] = n * 0x0101010101ull;
+	for (n = 0; ok && n < PAGE_BYTES / 8; n++)
+		ok = page[n] == n * 0x0101010101ull;
+	ok = ok && msr_write(last + 1, mask) == NO_VECTOR && msr_write(last, base) == NO_VECTOR &&
+	     page[7] == 7 * 0x0101010101ull;
+	check(ok, "msr: a page changes its memory type", "cap=%lx base=%lx mask=%lx", cap, b, m);
+}
+
 /** test_msr() - passed through, hidden, refused */
 void test_msr(void)
 {
@@ -363,6 +393,7 @@ void test_msr(void)
 	check(x.vector == VEC_GP && !x.code, "msr: RDMSR at CPL 3", "vec=%lx", x.vector);
 	ok = msr_read(MSR_APIC_BASE, &v) && msr_write(MSR_APIC_BASE, v) == NO_VECTOR;
 	check(ok, "msr: APIC_BASE", "%lx", v);
+	test_mtrr();
 }
 
 /* ---------------------------------------------------------------- the rest of the processor */

@@ -138,6 +138,12 @@ static u64 leaf_at(const struct npt *n, u64 gpa, u64 *bytes)
 	}
 }
 
+/* Tables of the pool that the map itself does not take. */
+static u32 spare(const struct memtypes *m, u32 hooks)
+{
+	return 4 * (hooks + m->count + 1) + NPT_RETIRED_MAX;
+}
+
 /* The tables say of each page what the MTRRs say, and are as large as was computed. */
 static void test_tables_carry_types(void **state)
 {
@@ -157,8 +163,8 @@ static void test_tables_carry_types(void **state)
 
 			assert_non_null(pool);
 			assert_int_equal(npt_init(&n, &s, pool, pages), 0);
-			/* Exactly: four tables a hook and the retired ones are to spare. */
-			assert_int_equal(n.pool_used, pages - 4 * 4 - NPT_RETIRED_MAX);
+			/* Exactly: what hooks, moving ranges and retirement take is to spare. */
+			assert_int_equal(n.pool_used, pages - spare(m, 4));
 			for (at = 0; at < 10 * GIB; at += at < MIB ? 1 << 12 : 509 << 12) {
 				u64 e = leaf_at(&n, at, &bytes);
 
@@ -176,7 +182,7 @@ static void test_tables_carry_types(void **state)
 			npt_reclaim(&n);
 			assert_int_equal(leaf_at(&n, 0xdb800000, &bytes) >> 3 & 7,
 					 memtype_of(m, 0xdb800000));
-			assert_int_equal(n.pool_used - n.free_count, pages - 16 - NPT_RETIRED_MAX);
+			assert_int_equal(n.pool_used - n.free_count, pages - spare(m, 4));
 			free(pool);
 		}
 }
@@ -206,6 +212,97 @@ static void test_large_range_gets_its_types_back(void **state)
 	free(pool);
 }
 
+/* Each page as the MTRRs have it but the two hooked ones, which are as they were. */
+static void check_types(const struct npt *n, const struct memtypes *m)
+{
+	u64 at, bytes;
+
+	for (at = 0; at < 40 * GIB; at += at < MIB ? 1 << 12 : 509 << 12) {
+		u64 e = leaf_at(n, at, &bytes);
+
+		assert_int_equal(e & 7, 7);
+		assert_int_equal(e >> 3 & 7, memtype_of(m, at));
+	}
+	assert_int_equal(leaf_at(n, 0xdb7ff000, &bytes), 0);
+	assert_int_equal(leaf_at(n, 0xfee00000, &bytes) & 3, 1);
+	assert_int_equal(leaf_at(n, 0xfee00000, &bytes) >> 3 & 7, memtype_of(m, 0xfee00000));
+}
+
+/* From each setting to each other and back, with hooks in place: exact, and no table lost. */
+static void test_guest_changes_types(void **state)
+{
+	size_t i, k;
+	u32 gib;
+
+	(void)state;
+	for (gib = 0; gib < 2; gib++)
+		for (i = 0; i < ARRAY_SIZE(settings); i++)
+			for (k = 0; k < ARRAY_SIZE(settings); k++) {
+				struct memtypes a = settings[i].m, b = settings[k].m;
+				struct npt_shape s = { .format = NPT_EPT, .limit = 128 * GIB,
+						       .gib = gib, .types = &a };
+				u32 pages, used, turn;
+				void *pool;
+				struct npt n;
+
+				/* A machine's count of ranges does not change. */
+				a.count = b.count = MAX(a.count, b.count);
+				pages = npt_pool_pages(&s, 4);
+				pool = aligned_alloc(PAGE_BYTES, (size_t)pages * PAGE_BYTES);
+				assert_non_null(pool);
+				assert_int_equal(npt_init(&n, &s, pool, pages), 0);
+				assert_int_equal(npt_set(&n, 0xdb7ff000, PAGE_BYTES, NPT_NONE), 0);
+				assert_int_equal(npt_set(&n, 0xfee00000, PAGE_BYTES, NPT_RO), 0);
+				npt_reclaim(&n);
+				used = n.pool_used - n.free_count;
+				for (turn = 0; turn < 2; turn++) {
+					if (!npt_retype(&n, &b))
+						fail_msg("%s -> %s: out of tables",
+							 settings[i].name, settings[k].name);
+					npt_reclaim(&n);
+					check_types(&n, &b);
+					assert_true(npt_retype(&n, &a));
+					npt_reclaim(&n);
+					check_types(&n, &a);
+				}
+				assert_int_equal(n.pool_used - n.free_count, used);
+				free(pool);
+			}
+}
+
+/* A range that repeats through holes of its mask may ask for more tables than there are. */
+static void test_too_many_types(void **state)
+{
+	struct memtypes wb = { .def = ENABLE | MEMTYPE_WB, .count = 1 }, holes = wb;
+	struct npt_shape s = { .format = NPT_EPT, .limit = 128 * GIB, .gib = true, .types = &wb };
+	u32 pages = npt_pool_pages(&s, 0), mixed = 0;
+	void *pool = aligned_alloc(PAGE_BYTES, (size_t)pages * PAGE_BYTES);
+	struct npt n;
+	u64 at, bytes;
+
+	(void)state;
+	holes.base[0] = 0x1000 | MEMTYPE_WT;
+	holes.mask[0] = 0x1000 | VALID; /* every other page */
+	assert_non_null(pool);
+	assert_int_equal(npt_init(&n, &s, pool, pages), 0);
+	assert_false(npt_retype(&n, &holes));
+	npt_reclaim(&n);
+	for (at = 0; at < 128 * GIB; at += 509 << 12) {
+		u64 e = leaf_at(&n, at, &bytes);
+		u64 type = e >> 3 & 7;
+
+		assert_int_equal(e & 7, 7);
+		mixed += bytes > PAGE_BYTES;
+		assert_int_equal(type, bytes > PAGE_BYTES ? MEMTYPE_UC : memtype_of(&holes, at));
+	}
+	assert_true(mixed > 0);
+	assert_true(npt_retype(&n, &wb));
+	npt_reclaim(&n);
+	for (at = 0; at < 128 * GIB; at += 509 << 12)
+		assert_int_equal(leaf_at(&n, at, &bytes) >> 3 & 7, MEMTYPE_WB);
+	free(pool);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +310,8 @@ int main(void)
 		cmocka_unit_test(test_uniform_blocks_are),
 		cmocka_unit_test(test_tables_carry_types),
 		cmocka_unit_test(test_large_range_gets_its_types_back),
+		cmocka_unit_test(test_guest_changes_types),
+		cmocka_unit_test(test_too_many_types),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,6 +94,23 @@ int nested_set(u64 gpa, u64 bytes, enum npt_access access)
 	return err;
 }
 
+/**
+ * nested_retype() - the memory types have changed, see npt_retype(); in force on return
+ * Context: host, any CPU; takes the map's lock.
+ */
+void nested_retype(const struct memtypes *now)
+{
+	bool exact;
+
+	spin_lock(&nested.lock);
+	exact = npt_retype(&nested.npt, now);
+	shootdown();
+	npt_reclaim(&nested.npt);
+	spin_unlock(&nested.lock);
+	if (!exact)
+		log_limited(LOG_WARN, "nested: too many memory types, some memory is uncached");
+}
+
 /** nested_allows() - would this access fault if it were repeated now? */
 bool nested_allows(u64 gpa, bool write)
 {

@@ -82,6 +82,7 @@ static bool one_type(const struct npt_shape *s, u64 gpa, u32 level)
 	return !s->types || memtype_uniform(s->types, gpa, level_bytes(level), &type);
 }
 
+/* Where its parts differ in type a leaf is uncached, which is correct for all of them. */
 static u64 leaf_make(const struct npt *n, u64 gpa, u32 level, enum npt_access access)
 {
 	u64 pte = gpa | PTE_P | (level > 1 ? PTE_PS : 0) | (access == NPT_RW ? PTE_W : 0);
@@ -91,8 +92,9 @@ static u64 leaf_make(const struct npt *n, u64 gpa, u32 level, enum npt_access ac
 		return 0;
 	if (n->shape.format == NPT_AMD)
 		return pte | PTE_U | PTE_AD;
-	if (n->shape.types)
-		memtype_uniform(n->shape.types, gpa, level_bytes(level), &type);
+	if (n->shape.types &&
+	    !memtype_uniform(n->shape.types, gpa, level_bytes(level), &type))
+		type = MEMTYPE_UC;
 	return pte | EPT_X | FIELD_PREP(EPT_TYPE, (u64)type);
 }
 
@@ -228,12 +230,15 @@ static u64 tables_for(const struct npt_shape *s, u64 first, u64 end)
  * @hooks: ranges below 2 MiB each that will be hooked at the same time
  *
  * A hooked range needs at most two tables at each of two levels when it
- * crosses a boundary; retired tables are counted once more.
+ * crosses a boundary, and so does a variable MTRR, should the guest move it;
+ * the fixed ones need two in all. Retired tables are counted once more.
  */
 u32 npt_pool_pages(const struct npt_shape *s, u32 hooks)
 {
 	u64 pages = 1 + DIV_ROUND_UP(s->limit, 512 * GIB) + tables_for(s, 0, s->limit);
 
+	if (s->types)
+		hooks += s->types->count + 1;
 	return (u32)(pages + 4ull * hooks + NPT_RETIRED_MAX);
 }
 
@@ -284,6 +289,60 @@ int npt_set(struct npt *n, u64 gpa, u64 bytes, enum npt_access access)
 	if (tables_left(n) < need)
 		return -ENOMEM;
 	return range_set(n, n->root, LEVELS, 0, gpa, gpa + bytes, access);
+}
+
+/* Does the change of types from @was leave a block as it is? */
+static bool same_type(const struct npt *n, const struct memtypes *was, u64 gpa, u32 level)
+{
+	enum memtype old, now;
+
+	return memtype_uniform(was, gpa, level_bytes(level), &old) &&
+	       memtype_uniform(n->shape.types, gpa, level_bytes(level), &now) && old == now;
+}
+
+/* Return: false when a leaf should have been split and could not be. */
+static bool table_retype(struct npt *n, u64 *t, u32 level, u64 base, const struct memtypes *was)
+{
+	bool exact = true;
+	u32 i;
+
+	for (i = 0; i < ENTRIES; i++) {
+		u64 gpa = base + i * level_bytes(level);
+
+		if (!(t[i] & PTE_P) || same_type(n, was, gpa, level))
+			continue;
+		if (is_leaf(t[i], level)) {
+			enum npt_access access = leaf_access(t[i]);
+			bool whole = one_type(&n->shape, gpa, level);
+
+			if (whole || leaf_split(n, &t[i], gpa, level)) {
+				exact &= whole;
+				entry_store(&t[i], leaf_make(n, gpa, level, access));
+				continue;
+			}
+		}
+		exact &= table_retype(n, table_of(t[i]), level - 1, gpa, was);
+		entry_merge(n, &t[i], gpa, level);
+	}
+	return exact;
+}
+
+/**
+ * npt_retype() - the machine's memory types are others now: bring the leaves in line
+ * @now: takes the place of shape.types, and lives as long; the old ones may go
+ *
+ * Blocks whose type is the same before and after are skipped, whatever their
+ * size. Where the pool has no table left to split a leaf whose parts now
+ * differ, all of it becomes uncached. The caller makes every CPU flush, then
+ * calls npt_reclaim().
+ * Return: false when that had to be done.
+ */
+bool npt_retype(struct npt *n, const struct memtypes *now)
+{
+	const struct memtypes *was = n->shape.types;
+
+	n->shape.types = now;
+	return table_retype(n, n->root, LEVELS, 0, was);
 }
 
 /** npt_reclaim() - every CPU has flushed: retired tables may be used again */

@@ -20,7 +20,7 @@ enum npt_format {
 
 #define NPT_RETIRED_MAX 64
 
-/* What the tables are for; the caller keeps @types as long as the map lives. */
+/* What the tables are for; the caller keeps @types as long as the map lives, see npt_retype(). */
 struct npt_shape {
 	enum npt_format format;
 	u64 limit; /* end of guest-physical space, a multiple of 1 GiB, at most 1 << 48 */
@@ -30,7 +30,7 @@ struct npt_shape {
 
 struct npt {
 	u64 *root; /* (c) the level-4 table */
-	struct npt_shape shape; /* (c) */
+	struct npt_shape shape; /* (c) but types */
 	u8 *pool; /* (c) page-aligned tables */
 	u32 pool_pages; /* (c) */
 	u32 pool_used; /* pages ever taken from the pool's start */
@@ -43,6 +43,7 @@ struct npt {
 u32 npt_pool_pages(const struct npt_shape *s, u32 hooks);
 int npt_init(struct npt *n, const struct npt_shape *s, void *pool, u32 pool_pages);
 int npt_set(struct npt *n, u64 gpa, u64 bytes, enum npt_access access);
+bool npt_retype(struct npt *n, const struct memtypes *now);
 void npt_reclaim(struct npt *n);
 enum npt_access npt_lookup(const struct npt *n, u64 gpa, u64 *leaf_bytes);
 u64 npt_root_pa(const struct npt *n);

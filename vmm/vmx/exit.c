@@ -195,8 +195,11 @@ enum exit_reason vmx_exit(struct vcpu *v)
 		io_exit(v);
 		return EXIT_IO;
 	case VMX_RDMSR:
+		vcpu_handle_msr(v, false);
+		return EXIT_MSR;
 	case VMX_WRMSR:
-		vcpu_handle_msr(v, x->reason == VMX_WRMSR);
+		vcpu_handle_msr(v, true);
+		ept_msr_written((u32)v->gpr[GPR_RCX]);
 		return EXIT_MSR;
 	case VMX_EPT_VIOLATION:
 		ept_exit(v);

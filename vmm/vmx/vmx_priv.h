@@ -36,6 +36,7 @@ enum exit_reason vmx_exit(struct vcpu *v);
 
 /* ept.c */
 void ept_init(void);
+void ept_msr_written(u32 msr);
 void ept_shape(struct npt_shape *s);
 u64 ept_pointer(void);
 void ept_flush(void);
