@@ -302,7 +302,7 @@ class Bochs:
         cmd = ["bochs-bin", "-q", "-f", self.folder + "/bochsrc", "-rc", self.folder + "/rc"]
         self.write("run", "#!/bin/sh\nexec " + " ".join(cmd) + " < /dev/null\n")
         os.chmod(self.folder + "/run", 0o755)
-        self.log_read, self.log_tail = 0, ""
+        self.log_read, self.log_tail, self.used = 0, "", 0.0
         self.out = open(os.path.join(self.folder, "out.txt"), "w", encoding="utf-8")
         self.started = time.monotonic()
         self.proc = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out, cwd=self.folder)
@@ -315,6 +315,16 @@ class Bochs:
 
     def seconds(self):
         return time.monotonic() - self.started
+
+    def cpu_seconds(self):
+        """What the emulator has used so far: what emulation costs, however busy the machine is."""
+        try:
+            with open("/proc/%d/stat" % self.proc.pid, encoding="ascii") as f:
+                fields = f.read().rsplit(")", 1)[1].split()
+        except FileNotFoundError:
+            return self.used
+        self.used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return self.used
 
     def end(self):
         """Why Bochs ended, in its own words; None while it runs."""
@@ -411,7 +421,7 @@ def watch(pc, until, limit):
         for port, prefix in ((pc.com1, ""), (pc.com2, "vmm| ")):
             port.refresh()
             for line in port.text[shown[port]:].split("\n")[:-1]:
-                print("%6.1f %s%s" % (pc.seconds(), prefix, re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]|\r", "", line)), flush=True)
+                print("%6.1f %6.1f %s%s" % (pc.seconds(), pc.cpu_seconds(), prefix, re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]|\r", "", line)), flush=True)
                 shown[port] += len(line) + 1
         if until and re.search(until, pc.com1.text):
             print("%6.1f seen: %s" % (pc.seconds(), until))
