@@ -12,4 +12,7 @@
 /** crc32c() - checksum of @bytes at @data, going on from @crc (0 at first) */
 u32 crc32c(u32 crc, const void *data, size_t bytes);
 
+/* The same without the processor's instruction; crc32c() chooses. */
+u32 crc32c_tables(u32 crc, const void *data, size_t bytes);
+
 #endif

@@ -16,6 +16,7 @@
 #define MBEDTLS_PLATFORM_FREE_MACRO crypto_arena_free
 
 #define MBEDTLS_SHA256_C
+#define MBEDTLS_SHA256_PROCESS_ALT /* sha256_block.c */
 #define MBEDTLS_BIGNUM_C
 #define MBEDTLS_ECP_C
 #define MBEDTLS_ECP_DP_SECP256R1_ENABLED

@@ -59,6 +59,21 @@ static void hex_round_trip(void **state)
 	assert_int_equal(fmt_unhex(out, 3, "00", 2), -EINVAL);
 }
 
+static void crc32c_ways_agree(void **state)
+{
+	u8 data[600];
+	u32 seed = 1;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (u8)((seed = seed * 1103515245 + 12345) >> 16);
+	assert_int_equal(crc32c_tables(0, "123456789", 9), 0xe3069283);
+	for (size_t at = 0; at < 9; at++)
+		for (size_t n = 0; n + at <= sizeof(data); n++)
+			assert_int_equal(crc32c(0x1234 * (u32)at, data + at, n),
+					 crc32c_tables(0x1234 * (u32)at, data + at, n));
+}
+
 static void crc32c_known_answers(void **state)
 {
 	u8 zero[32] = { 0 };
@@ -116,6 +131,7 @@ int main(void)
 		cmocka_unit_test(fmt_cuts_and_terminates),
 		cmocka_unit_test(hex_round_trip),
 		cmocka_unit_test(crc32c_known_answers),
+		cmocka_unit_test(crc32c_ways_agree),
 		cmocka_unit_test(bitmap_finds),
 		cmocka_unit_test(list_keeps_order),
 	};
