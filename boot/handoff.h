@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/field.h"
 #include "base/types.h"
+#include "boot/crash.h"
 
 #define HANDOFF_MAGIC 0x3154455348534652ull /* "RFSHSET1", little-endian */
 #define HANDOFF_VERSION 1
@@ -102,6 +103,7 @@ struct handoff {
 	char options[4096]; /* "key value\n" lines: file first, then load options */
 	char version_text[64]; /* build id, for log and report */
 	struct handoff_screen screen;
+	struct crash_record crash; /* of the last run, or nothing valid */
 };
 
 /*

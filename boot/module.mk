@@ -1,6 +1,6 @@
 # boot/: the UEFI application with the VMM inside, and the netboot files.
 
-loader-src += $(wildcard boot/loader/*.c) boot/loader/embed.S base/fmt.c base/err.c
+loader-src += $(wildcard boot/loader/*.c) boot/loader/embed.S base/fmt.c base/err.c base/crc32c.c
 
 # gnu11 and the EFI headers: wchar_t is CHAR16, calls are in the firmware's ABI.
 loader-flags = $(base-flags) -ffreestanding -fpic -fshort-wchar -mno-red-zone \

@@ -55,6 +55,9 @@ int machine_check(struct loader *l);
 void machine_describe(struct handoff *h);
 u64 machine_free_ram(void);
 
+/* crash.c */
+void crash_find(struct crash_record *out);
+
 /* screen.c */
 void screen_describe(struct handoff_screen *s);
 

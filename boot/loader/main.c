@@ -1,6 +1,7 @@
 /*
  * main.c - the UEFI application: from the firmware to the OS, with the VMM below
  *
+ *   crash       what a panic has left in memory, first of all
  *   options     freshet.conf and load options; the files' home may vanish later
  *   machine     processor, memory, disk, NIC
  *   hand-off    all the VMM must know, in one structure
@@ -152,6 +153,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *table)
 	l->image = image;
 	con_init();
 	con_print("Freshet %s\n", FRESHET_VERSION);
+	crash_find(&l->handoff.crash);
 	if (EFI_ERROR(BS->HandleProtocol(image, &loaded_image_guid, (void **)&l->loaded)))
 		return EFI_UNSUPPORTED;
 	BS->SetWatchdogTimer(0, 0, 0, NULL); /* a first boot may outlast its 5 minutes */

@@ -308,6 +308,18 @@ static void tell_trouble(struct fleet *f, long long id, const char *state, long 
 	fleet_event(f, "trouble", id, "FR-%lld %s", code, text ? text : "");
 }
 
+/* The VMM's last run ended in a panic. It says so in every report until it thinks that we know. */
+static void tell_crash(struct fleet *f, long long id, const char *words)
+{
+	if (!words || !*words)
+		return;
+	if (db_int(f->db, 0, "SELECT CASE WHEN json_valid(report) THEN json_extract(report,"
+			     " '$.crash') IS ?2 END FROM machines WHERE id = ?1", "is", id, words))
+		return;
+	fleet_event(f, "crash", id, "Freshet's last run ended in a panic: %.*s",
+		    (int)strcspn(words, "\n"), words);
+}
+
 static int keep_report(struct fleet *f, const json_t *o, const char *json, size_t bytes,
 		       const char *address)
 {
@@ -319,6 +331,7 @@ static int keep_report(struct fleet *f, const json_t *o, const char *json, size_
 	const char *state = text_of(o, "state", 32, &bad);
 	const char *version = text_of(o, "version", DIGEST_HEX, &bad);
 	const char *text = text_of(o, "text", 1024, &bad);
+	const char *crash = text_of(o, "crash", 2048, &bad);
 	const char *mac = text_of(o, "mac", 20, &bad);
 	const char *disk = text_of(o, "disk", TICKET_DISK_SERIAL_MAX, &bad);
 	struct fleet_boot b = { uuid, mac ? mac : "", disk ? disk : "", address };
@@ -334,6 +347,7 @@ static int keep_report(struct fleet *f, const json_t *o, const char *json, size_
 	if (id < 0)
 		return (int)id;
 	tell_trouble(f, id, state, json_integer_value(code), text);
+	tell_crash(f, id, crash);
 	f->reports++;
 	fleet_touch(f, id);
 	return db_run(f->db,

@@ -1,12 +1,17 @@
 """The VMM's own end: what stands on the display is what the log says.
 
+What it leaves in memory is found after a warm reset, and told to the server.
+
 The display is read back without knowing the firmware's font: the log on the
 serial port says which character must stand in each cell; each character must
 always look the same, and no two alike.
 """
 
+import json
 import os
 import re
+import time
+import urllib.request
 
 import lab
 
@@ -74,3 +79,32 @@ def test_panic_is_on_the_display(site, folder):
     for column, char in enumerate(head, 1):
         if char in look:
             assert cell(width, pixels, 0, column) == tuple(not p for p in look[char]), "the head line"
+
+
+def reports(server):
+    with urllib.request.urlopen("http://127.0.0.1:%d/v1/machines" % server.port) as r:
+        return [m["report"] for m in json.load(r) if m["report"]]
+
+
+def test_panic_is_told_after_a_reset(site, folder, port):
+    """The boot after the panic is one with a network and a blank disk: other boot files, the same memory."""
+    extra, os_img = panic_esp(folder, site)
+    os.truncate(os_img, 1 << 30)
+    again = os.path.join(folder, "again")
+    os.makedirs(again)
+    lab.boot_esp(again, site)
+    with lab.Server(site, os.path.join(folder, "freshetd.log"), port) as server, \
+            lab.Pc(folder, "pc", disk=lab.Disk(os_img, 1024), boot="esp", extra=extra, cpus=2) as pc:
+        pc.com2.wait(r"panic: stopped.*\n", 60, "the panic")
+        with open(os.path.join(again, "boot-esp.img"), "rb") as new, open(os.path.join(folder, "boot-esp.img"), "r+b") as old:
+            old.write(new.read())
+        with open(os_img, "r+b") as disk:
+            disk.write(bytes(64 << 20))
+        pc.qmp.cmd("system_reset")
+        pc.com1.wait(r"The last run of Freshet ended in a panic:\s+\[.*panic: the test guest asked for it", 60)
+        pc.com2.wait(r"crash: > .*panic: the test guest asked for it", 60)
+        pc.com2.wait(r"crash: > .*svm: rip=[0-9a-f]+ ", 60, "the guest's registers")
+        end = time.monotonic() + 60 * lab.PATIENCE
+        while not any("panic: the test guest asked for it" in r.get("crash", "") for r in reports(server)):
+            assert time.monotonic() < end and pc.proc.poll() is None, reports(server)
+            time.sleep(0.2)

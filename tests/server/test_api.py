@@ -244,6 +244,12 @@ def test_reports(own_site, serve):
         srv.get("/v1/report", "POST", json.dumps(dict(report, state="trouble", code=50, text="disk SN1 holds something")))
     troubles = [e for e in srv.api("GET", "/log")[1] if e["kind"] == "trouble"]
     assert len(troubles) == 1 and "FR-50" in troubles[0]["text"]
+    words = "[    9.5] E panic: it broke\n[    9.6] E panic: #0 f+0x10\n"
+    for crash in (words, words, words.replace("9.5", "8.5"), None, None):
+        srv.get("/v1/report", "POST", json.dumps(dict(report, crash=crash)))
+    crashes = [e["text"] for e in srv.api("GET", "/log")[1] if e["kind"] == "crash"]
+    assert len(crashes) == 2 and all(c.endswith("E panic: it broke") for c in crashes)
+    assert srv.get("/v1/report", "POST", json.dumps(dict(report, crash="x" * 3000)))[0].status == 400
     # JSON that one parser takes and another does not must not spoil the list.
     srv.get("/v1/report", "POST", '{"uuid":"%s","x":%s1%s}' % (uuid(2), "[" * 2040, "]" * 2040))
     assert len(json.loads(srv.get("/v1/machines")[1])) >= 1

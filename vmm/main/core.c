@@ -23,6 +23,7 @@
 #include "vmm/cpu/lapic.h"
 #include "vmm/cpu/nested.h"
 #include "vmm/plat/console.h"
+#include "vmm/plat/crash.h"
 #include "vmm/plat/memory.h"
 #include "vmm/plat/panic.h"
 #include "vmm/plat/time.h"
@@ -177,7 +178,8 @@ static bool handoff_sane(const struct handoff *h)
 	return h->magic == HANDOFF_MAGIC && h->version == HANDOFF_VERSION &&
 	       h->bytes == sizeof(*h) && h->cpu_count >= 1 && h->cpu_count <= HANDOFF_CPUS_MAX &&
 	       h->ram_count <= HANDOFF_RAM_MAX && h->pci_count <= HANDOFF_PCI_MAX &&
-	       h->key_count <= HANDOFF_KEYS_MAX && h->options_bytes <= sizeof(h->options);
+	       h->key_count <= HANDOFF_KEYS_MAX && h->options_bytes <= sizeof(h->options) &&
+	       h->region_bytes > CRASH_BYTES;
 }
 
 static int boot_cpu_init(const struct handoff *h)
@@ -193,6 +195,7 @@ static int boot_cpu_init(const struct handoff *h)
 	log_info("core: Freshet %s cpus=%u region=%llx+%llx tsc=%llu kHz", h->version_text,
 		 h->cpu_count, (unsigned long long)h->region_pa,
 		 (unsigned long long)h->region_bytes, (unsigned long long)(h->tsc_hz / 1000));
+	crash_init((void *)(uintptr_t)(VMM_VBASE + h->region_bytes - CRASH_BYTES), &h->crash);
 	cpu_idt_init();
 	vcpu_ops = svm_present() ? &svm_ops : vmx_present() ? &vmx_ops : NULL;
 	if (!vcpu_ops)

@@ -38,6 +38,7 @@
 #include "vmm/main/pump.h"
 #include "vmm/pci/pci.h"
 #include "vmm/plat/console.h"
+#include "vmm/plat/crash.h"
 #include "vmm/plat/memory.h"
 
 /* A timer nearer than this keeps the tick on; farther ones wait for any exit. */
@@ -330,6 +331,7 @@ int machine_start(const struct handoff *h)
 		cfg.memory = !m.nvme;
 		cfg.source = m.source;
 		cfg.build = h->version_text;
+		cfg.report_more = crash_report;
 		cfg.keys = (const u8(*)[P256_PUB_BYTES])h->keys;
 		cfg.nkeys = MIN(h->key_count, (u32)HANDOFF_KEYS_MAX);
 		memcpy(cfg.uuid, m.uuid, sizeof(cfg.uuid));

@@ -37,7 +37,7 @@ static struct {
 	u64 hidden_pa, hidden_bytes; /* (c) after start-up */
 } mem;
 
-/** memory_init() - @free_pa up to the region's end may be given out */
+/** memory_init() - @free_pa up to the region's end may be given out, but a panic's record there */
 void memory_init(u64 region_pa, u64 region_bytes, u64 free_pa)
 {
 	u64 first = ALIGN_UP(free_pa, (u64)PAGE_BYTES);
@@ -46,7 +46,7 @@ void memory_init(u64 region_pa, u64 region_bytes, u64 free_pa)
 	mem.bytes = region_bytes;
 	mem.used = first - region_pa;
 	mem.free = (struct block *)(uintptr_t)(VMM_VBASE + (first - region_pa));
-	mem.free->bytes = region_pa + region_bytes - first;
+	mem.free->bytes = region_pa + region_bytes - CRASH_BYTES - first;
 	mem.free->next = NULL;
 }
 

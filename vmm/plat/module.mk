@@ -1,4 +1,5 @@
-vmm-src += $(addprefix vmm/plat/,panic.c console.c screen.c string.c time.c memory.c)
+vmm-src += $(addprefix vmm/plat/,panic.c console.c screen.c string.c time.c memory.c crash.c)
 
-unit += screen
+unit += screen crash
+unit_crash-src := tests/unit/crash_test.c vmm/plat/crash.c $(base-host)
 unit_screen-src := tests/unit/screen_test.c vmm/plat/screen.c $(base-host)

@@ -5,7 +5,8 @@
  * handler or their next exit turns into a halt. Then it writes reason,
  * registers and a backtrace by frame pointers to the log, and shows them on the
  * display (screen.c). Nothing is written to a disk: no other device is touched
- * but the log's serial port.
+ * but the log's serial port. What was logged stays in memory for the next boot
+ * (crash.c), twice, in case the rest of what is to be told goes wrong as well.
  *
  * A backtrace names functions when the build has put a symbol table into
  * .vmmsyms (see tools/symbols.sh); otherwise addresses are for
@@ -24,6 +25,7 @@
 #include "vmm/cpu/env.h"
 #include "vmm/cpu/lapic.h"
 #include "vmm/plat/console.h"
+#include "vmm/plat/crash.h"
 #include "vmm/plat/screen.h"
 
 #define BACKTRACE_MAX 24
@@ -178,12 +180,21 @@ static void claim(void)
 		lapic_nmi_others();
 }
 
+/* A reset may drop what only caches hold. */
+static void keep(void)
+{
+	crash_keep(log_from);
+	asm volatile("wbinvd" ::: "memory");
+}
+
 static __attribute__((noreturn)) void finish(void)
 {
+	keep();
 	guest_state();
 	if (cpu_table[0] && cpu_env)
 		counters_log();
 	log_err("panic: stopped; nothing more is written to any disk");
+	keep();
 	screen_panic(log_from);
 	halt_forever();
 }
