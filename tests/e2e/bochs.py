@@ -204,14 +204,21 @@ def linux_files(folder, kernel, initrd, args=""):
             "os/vmlinuz": kernel, "os/initrd.gz": initrd}
 
 
-def small_initrd(folder, script):
-    """An initramfs of busybox whose init is @script, run after /dev, /proc, /sys."""
+def small_initrd(folder, script, programs=(), modules=None):
+    """An initramfs of busybox whose init is @script, run after /dev, /proc, /sys.
+
+    @programs: more of them, for /bin; @modules: a tar of modules, and the list that becomes /modules.list.
+    """
     os.makedirs(folder, exist_ok=True)
     rd, out = os.path.join(folder, "rd"), os.path.join(folder, "initrd.gz")
     shutil.rmtree(rd, ignore_errors=True)
     for d in ("bin", "dev", "proc", "sys", "run"):
         os.makedirs(os.path.join(rd, d))
-    shutil.copy("/bin/busybox", os.path.join(rd, "bin/busybox"))
+    for program in ("/bin/busybox", *programs):
+        shutil.copy(program, os.path.join(rd, "bin"))
+    if modules:
+        lab.run("tar", "-C", rd, "-xf", modules[0])
+        shutil.copy(modules[1], os.path.join(rd, "modules.list"))
     with open(os.path.join(rd, "init"), "w", encoding="ascii") as f:
         f.write("#!/bin/busybox sh\n/bin/busybox --install -s /bin\nmount -t devtmpfs dev /dev\n"
                 "mount -t proc proc /proc\nmount -t sysfs sys /sys\n" + script)
