@@ -41,7 +41,7 @@ extern const struct cli_command cmd_rule_ls, cmd_rule_add, cmd_rule_rm;
 extern const struct cli_command cmd_rollout_start, cmd_rollout_ls, cmd_rollout_promote;
 extern const struct cli_command cmd_rollout_cancel, cmd_rollback;
 extern const struct cli_command cmd_token_ls, cmd_token_add, cmd_token_rm;
-extern const struct cli_command cmd_status, cmd_audit, cmd_log;
+extern const struct cli_command cmd_status, cmd_audit, cmd_log, cmd_swarm;
 
 enum cli_exit image_ls_remote(const struct cli_command *c, int argc, char **argv);
 

@@ -9,11 +9,17 @@ images-data := server/data/channels.c server/data/datadir.c server/data/siteconf
 images-store := images/store_cmd.c storage/format/journal.c storage/format/gpt.c base/crc32c.c \
 	$(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c check.c)
 
+# freshet swarm: the VMM's client and storage core over the host's sockets
+images-swarm := images/swarm.c images/swarm_pc.c images/swarm_disk.c images/swarm_time.c \
+	net/sockets/sockets.c net/client/client.c net/client/conn.c net/http/http.c net/stack/addr.c \
+	$(addprefix storage/core/, deploy.c deploy_slots.c deploy_claim.c deploy_bg.c \
+	deploy_report.c imagemap.c sched.c guestio.c bind.c stage.c disk.c)
+
 freshet-src += images/main.c images/cli.c images/options.c images/key.c images/image.c images/builder.c \
 	images/source.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
 	images/remote.c images/push.c images/admin_cmd.c images/upkeep.c images/reader.c \
 	images/nbd_server.c images/doctor.c \
-	$(images-data) $(images-format) $(images-base) $(images-store)
+	$(images-data) $(images-format) $(images-base) $(images-store) $(images-swarm)
 freshet-libs := -lnbd -lcurl -ljansson -lcrypto -lz -lpthread
 
 unit += images

@@ -441,6 +441,16 @@ int client_pending(struct source *s)
 	return best == NONE_PENDING ? -1 : best;
 }
 
+bool client_idle(struct source *s)
+{
+	struct client *c = to_client(s);
+
+	for (u32 i = 0; i < c->o.conns; i++)
+		if (c->conns[i]->state == CONN_CONNECTING || c->conns[i]->count)
+			return false;
+	return !client_busy(s) && !waiting(c) && list_empty(&c->delayed);
+}
+
 u64 client_deadline_ns(struct source *s)
 {
 	struct client *c = to_client(s);

@@ -40,6 +40,9 @@ bool client_busy(struct source *s);
  */
 int client_pending(struct source *s);
 
+/** client_idle() - nothing waits to be sent and no answer is due, reports included */
+bool client_idle(struct source *s);
+
 /**
  * client_deadline_ns() - when poll() must run even if no frame arrives
  *
