@@ -7,8 +7,9 @@
  * Windows use, and nothing that they would have to be told of without asking.
  *
  * Who calls what:
- *   any CPU   ahci_emul_doorbell_store(): notes PxCI and PxSACT
- *   owner     everything else. Reads change nothing.
+ *   any CPU   ahci_emul_doorbell_store(): notes PxCI and PxSACT;
+ *             ahci_emul_read(): reads change nothing
+ *   owner     everything else
  *
  * Registers lie in an array as they read; what a write does is in write_port()
  * and write_generic(). poll() takes the notes, lets the ports run and raises
@@ -251,51 +252,86 @@ enum ahci_emul_store ahci_emul_doorbell_store(struct ahci_emul *e, u64 off, u32 
 	return in == AHCI_PX_CI ? AHCI_EMUL_RANG : AHCI_EMUL_NOTED;
 }
 
+/*
+ * What is noted becomes part of the register before it is no note any more, so
+ * that a reader sees a bit in one of the two (ahci_emul_read()).
+ */
+static void take_note(u32 *note, u32 *to, bool keep)
+{
+	u32 v = __atomic_load_n(note, __ATOMIC_ACQUIRE);
+
+	if (keep)
+		__atomic_store_n(to, *to | v, __ATOMIC_RELEASE);
+	__atomic_fetch_and(note, ~v, __ATOMIC_RELEASE);
+}
+
 static bool take_notes(struct ahci_emul *e)
 {
 	u32 bits = __atomic_exchange_n(&e->dirty, 0, __ATOMIC_ACQUIRE), all = bits;
 
 	for (; bits; bits &= bits - 1) {
 		struct ahci_port *p = &e->port[__builtin_ctz(bits)];
-		u32 ci = __atomic_exchange_n(&p->ci_note, 0, __ATOMIC_ACQUIRE);
-		u32 sact = __atomic_exchange_n(&p->sact_note, 0, __ATOMIC_ACQUIRE);
+		/* Without ST neither can be written. */
+		bool keep = *ahci_px(p, AHCI_PX_CMD) & AHCI_PX_CMD_ST;
 
-		if (!(*ahci_px(p, AHCI_PX_CMD) & AHCI_PX_CMD_ST))
-			continue; /* neither can be written then */
-		*ahci_px(p, AHCI_PX_SACT) |= sact;
-		*ahci_px(p, AHCI_PX_CI) |= ci;
+		take_note(&p->ci_note, ahci_px(p, AHCI_PX_CI), keep);
+		take_note(&p->sact_note, ahci_px(p, AHCI_PX_SACT), keep);
 	}
 	return all;
+}
+
+/* A register with what is noted for it. */
+static u32 read_reg(const struct ahci_emul *e, u32 off)
+{
+	u32 n = (off - AHCI_PORT_BASE) / AHCI_PORT_BYTES, in = off % AHCI_PORT_BYTES, noted = 0;
+
+	if (off >= e->bar_bytes)
+		return 0;
+	if (off >= AHCI_PORT_BASE && n < AHCI_PORTS_MAX) {
+		if (in == AHCI_PX_CI)
+			noted = __atomic_load_n(&e->port[n].ci_note, __ATOMIC_ACQUIRE);
+		else if (in == AHCI_PX_SACT)
+			noted = __atomic_load_n(&e->port[n].sact_note, __ATOMIC_ACQUIRE);
+	}
+	return noted | __atomic_load_n(&e->regs[off / 4], __ATOMIC_ACQUIRE);
 }
 
 /* ---------------------------------------------------------------- the outside */
 
 /**
- * ahci_emul_mmio() - an access to BAR5
+ * ahci_emul_read() - the guest reads BAR5
  * @off:   bytes into it
  * @bytes: 1, 2, 4 or 8
- * @value: in for writes, out for reads
  *
- * Reads of any size give the bytes that are there, inside one aligned 8-byte
- * word. Writes must be 4 or 8 bytes and aligned; others are dropped.
- * Context: owner. Spec: [AHCI 1.3.1 §3]
+ * Any size gives the bytes that are there, inside one aligned 8-byte word.
+ * Context: any CPU, host, no lock.
  */
-void ahci_emul_mmio(struct ahci_emul *e, u64 off, u32 bytes, bool write, u64 *value)
+u64 ahci_emul_read(const struct ahci_emul *e, u64 off, u32 bytes)
 {
-	u32 at = (u32)ALIGN_DOWN(off, 8), shift = (u32)(off & 7) * 8;
+	u32 shift = (u32)(off & 7) * 8, at;
 	u64 v;
 
-	take_notes(e);
-	if (write) {
-		if ((bytes != 4 && bytes != 8) || off & (bytes - 1) || off >= e->bar_bytes)
-			return;
-		write_reg(e, (u32)off, (u32)*value);
-		if (bytes == 8)
-			write_reg(e, (u32)off + 4, (u32)(*value >> 32));
+	if (off >= e->bar_bytes)
+		return 0;
+	at = (u32)ALIGN_DOWN(off, 8);
+	v = (read_reg(e, at) | (u64)read_reg(e, at + 4) << 32) >> shift;
+	return bytes < 8 ? v & (BIT64(bytes * 8) - 1) : v;
+}
+
+/**
+ * ahci_emul_write() - the guest writes BAR5
+ *
+ * 4 or 8 bytes and aligned; others are dropped.
+ * Context: owner. Spec: [AHCI 1.3.1 §3]
+ */
+void ahci_emul_write(struct ahci_emul *e, u64 off, u32 bytes, u64 value)
+{
+	if ((bytes != 4 && bytes != 8) || off & (bytes - 1) || off >= e->bar_bytes)
 		return;
-	}
-	v = off < e->bar_bytes ? (*reg(e, at) | (u64)*reg(e, at + 4) << 32) >> shift : 0;
-	*value = bytes < 8 ? v & (BIT64(bytes * 8) - 1) : v;
+	take_notes(e);
+	write_reg(e, (u32)off, (u32)value);
+	if (bytes == 8)
+		write_reg(e, (u32)off + 4, (u32)(value >> 32));
 }
 
 /**

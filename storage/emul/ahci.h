@@ -1,9 +1,10 @@
 /*
  * ahci.h - the AHCI host bus adapter that the guest sees, over any block device
  *
- * The integrator puts ahci_emul_mmio() behind BAR5, with writes that any CPU
- * may note taken out first through ahci_emul_doorbell_store(), and runs
- * ahci_emul_poll() in the pump. See ahci.c for who may call what, where.
+ * The integrator puts ahci_emul_read() and ahci_emul_write() behind BAR5, with
+ * writes that any CPU may note taken out first through
+ * ahci_emul_doorbell_store(), and runs ahci_emul_poll() in the
+ * pump. See ahci.c for who may call what, where.
  */
 #ifndef STORAGE_EMUL_AHCI_H
 #define STORAGE_EMUL_AHCI_H
@@ -40,7 +41,8 @@ u32 ahci_emul_bar_bytes(const struct ahci_emul_cfg *cfg);
 struct ahci_emul *ahci_emul_create(struct emul_host *host, struct blk_dev *blk,
 				   const struct ahci_emul_cfg *cfg);
 void ahci_emul_destroy(struct ahci_emul *e);
-void ahci_emul_mmio(struct ahci_emul *e, u64 off, u32 bytes, bool write, u64 *value);
+u64 ahci_emul_read(const struct ahci_emul *e, u64 off, u32 bytes);
+void ahci_emul_write(struct ahci_emul *e, u64 off, u32 bytes, u64 value);
 enum ahci_emul_store ahci_emul_doorbell_store(struct ahci_emul *e, u64 off, u32 bytes, u32 value);
 bool ahci_emul_poll(struct ahci_emul *e);
 bool ahci_emul_work(const struct ahci_emul *e);

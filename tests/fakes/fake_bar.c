@@ -216,8 +216,7 @@ static u64 bar_read(struct fake_bar *f, u32 off, u32 bytes)
 		return ~0ull;
 	if (f->ahci) {
 		ahci_emul_poll(f->ahci);
-		ahci_emul_mmio(f->ahci, off, bytes, false, &v);
-		return v;
+		return ahci_emul_read(f->ahci, off, bytes);
 	}
 	nvme_emul_poll(f->emul);
 	nvme_emul_mmio(f->emul, off, bytes, false, &v);
@@ -245,7 +244,7 @@ static void ahci_write(struct fake_bar *f, u32 off, u32 bytes, u64 v)
 		if (f->deaf)
 			return;
 	}
-	ahci_emul_mmio(f->ahci, off, bytes, true, &v);
+	ahci_emul_write(f->ahci, off, bytes, v);
 }
 
 static void bar_write(struct fake_bar *f, u32 off, u32 bytes, u64 v)

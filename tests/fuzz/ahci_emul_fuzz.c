@@ -69,9 +69,7 @@ static u64 address(struct in *in)
 
 static void reg(struct fake_bar *f, u32 off, u32 v)
 {
-	u64 value = v;
-
-	ahci_emul_mmio(f->ahci, off, 4, true, &value);
+	ahci_emul_write(f->ahci, off, 4, v);
 }
 
 static void px(struct fake_bar *f, u32 off, u32 v)
@@ -182,11 +180,11 @@ static void step(struct fake_bar *f, u8 *ram, struct in *in)
 	case 1:
 		v = word(in, 4);
 		at = (u32)word(in, 2) % 0x1100;
-		ahci_emul_mmio(f->ahci, at, sizes[byte(in) % 4], true, &v);
+		ahci_emul_write(f->ahci, at, sizes[byte(in) % 4], v);
 		break;
 	case 2:
 		at = (u32)word(in, 2) % 0x1100;
-		ahci_emul_mmio(f->ahci, at, sizes[byte(in) % 4], false, &v);
+		ahci_emul_read(f->ahci, at, sizes[byte(in) % 4]);
 		break;
 	case 3:
 		px(f, (byte(in) % 24) * 4u, (u32)word(in, 4));

@@ -38,17 +38,12 @@ struct guest {
 
 static u32 rd(struct guest *g, u32 off)
 {
-	u64 v = 0;
-
-	ahci_emul_mmio(g->bar.ahci, off, 4, false, &v);
-	return (u32)v;
+	return (u32)ahci_emul_read(g->bar.ahci, off, 4);
 }
 
 static void wr(struct guest *g, u32 off, u32 value)
 {
-	u64 v = value;
-
-	ahci_emul_mmio(g->bar.ahci, off, 4, true, &v);
+	ahci_emul_write(g->bar.ahci, off, 4, value);
 }
 
 static u32 px(struct guest *g, u32 reg)
@@ -290,21 +285,21 @@ static void registers(void **state)
 	}
 	wr(&g, AHCI_GHC, AHCI_GHC_IE);
 	assert_int_equal(rd(&g, AHCI_GHC), AHCI_GHC_AE | AHCI_GHC_IE);
-	ahci_emul_mmio(g.bar.ahci, AHCI_VS + 2, 2, false, &v);
+	v = ahci_emul_read(g.bar.ahci, AHCI_VS + 2, 2);
 	assert_int_equal(v, 1);
-	ahci_emul_mmio(g.bar.ahci, AHCI_VS, 8, false, &v);
+	v = ahci_emul_read(g.bar.ahci, AHCI_VS, 8);
 	assert_true(v == AHCI_VS_1_3_1);
-	ahci_emul_mmio(g.bar.ahci, 0x1000, 4, false, &v);
+	v = ahci_emul_read(g.bar.ahci, 0x1000, 4);
 	assert_int_equal(v, 0);
 	wpx(&g, AHCI_PX_CLB, 0xffffffff);
 	wpx(&g, AHCI_PX_FB, 0xffffffff);
 	assert_int_equal(px(&g, AHCI_PX_CLB), 0xfffffc00);
 	assert_int_equal(px(&g, AHCI_PX_FB), 0xffffff00);
 	v = 0x12345678deadbeefull;
-	ahci_emul_mmio(g.bar.ahci, AHCI_PORT(PORT) + AHCI_PX_CLB, 8, true, &v);
+	ahci_emul_write(g.bar.ahci, AHCI_PORT(PORT) + AHCI_PX_CLB, 8, v);
 	assert_int_equal(px(&g, AHCI_PX_CLBU), 0x12345678);
 	v = 0x11;
-	ahci_emul_mmio(g.bar.ahci, AHCI_PORT(PORT) + AHCI_PX_CLBU, 1, true, &v);
+	ahci_emul_write(g.bar.ahci, AHCI_PORT(PORT) + AHCI_PX_CLBU, 1, v);
 	assert_int_equal(px(&g, AHCI_PX_CLBU), 0x12345678); /* not a size that registers have */
 	/* A port that is not implemented has no registers. */
 	wr(&g, AHCI_PORT(4) + AHCI_PX_IE, 1);
@@ -1151,9 +1146,9 @@ static void configurations(void **state)
 	assert_int_equal(ahci_emul_bar_bytes(&cfg), 8192);
 	e = ahci_emul_create(&g.bar.host, &g.disk.blk, &cfg);
 	assert_non_null(e);
-	ahci_emul_mmio(e, AHCI_PORT(31) + AHCI_PX_SSTS, 4, false, &v);
+	v = ahci_emul_read(e, AHCI_PORT(31) + AHCI_PX_SSTS, 4);
 	assert_int_equal(v, 0x133);
-	ahci_emul_mmio(e, AHCI_PI, 4, false, &v);
+	v = ahci_emul_read(e, AHCI_PI, 4);
 	assert_int_equal(v, 0x80000000);
 	ahci_emul_destroy(e);
 	cfg.port = 32;
