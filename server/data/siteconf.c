@@ -78,6 +78,8 @@ int siteconf_set(struct ticket *t, const char *key, const char *value)
 			t->policy = TICKET_POLICY_BOOT;
 		else if (!strcmp(value, "push"))
 			t->policy = TICKET_POLICY_PUSH;
+		else if (!strcmp(value, "never"))
+			t->policy = TICKET_POLICY_NEVER;
 		else
 			return -EINVAL;
 	} else if (!strcmp(key, "claim")) {

@@ -79,6 +79,9 @@ static void settings(void **state)
 	assert_true(t.fill);
 	assert_int_equal(siteconf_apply(text, UUID2, &t, &line), 0);
 	assert_false(t.fill);
+	assert_int_equal(siteconf_apply("policy never", UUID, &t, &line), 0);
+	assert_int_equal(t.policy, TICKET_POLICY_NEVER);
+	assert_int_equal(siteconf_apply("policy nevermore", UUID, &t, &line), -EINVAL);
 	/* A bad line in another machine's section is found all the same. */
 	assert_int_equal(siteconf_apply("policy boot\nmachine " UUID2 "\nfrob 1", UUID, &t, &line),
 			 -ENOENT);
