@@ -1,4 +1,4 @@
-format-core := $(addprefix storage/format/, guid.c manifest.c chunk.c ticket.c gpt.c)
+format-core := $(addprefix storage/format/, guid.c manifest.c profile.c chunk.c ticket.c gpt.c)
 core-src += $(format-core)
 
 # Hosted programs: $(format-core) $(crypto-host) $(base-host), -lz -lcrypto;
@@ -6,9 +6,11 @@ core-src += $(format-core)
 format-encode := storage/format/chunk_encode.c
 format-host := $(format-core) $(format-encode) $(crypto-host) $(base-host)
 
-unit += format_manifest format_chunk format_ticket format_gpt
+unit += format_manifest format_profile format_chunk format_ticket format_gpt
 unit_format_manifest-src := tests/unit/format_manifest_test.c $(format-host)
 unit_format_manifest-libs := -lcrypto -lz
+unit_format_profile-src := tests/unit/format_profile_test.c $(format-host)
+unit_format_profile-libs := -lcrypto -lz
 unit_format_chunk-src := tests/unit/format_chunk_test.c $(format-host)
 unit_format_chunk-libs := -lcrypto -lz
 unit_format_ticket-src := tests/unit/format_ticket_test.c $(format-host)
@@ -16,9 +18,11 @@ unit_format_ticket-libs := -lcrypto -lz
 unit_format_gpt-src := tests/unit/format_gpt_test.c $(format-host)
 unit_format_gpt-libs := -lcrypto -lz
 
-fuzz += manifest chunk ticket gpt
+fuzz += manifest profile chunk ticket gpt
 fuzz_manifest-src := tests/fuzz/manifest_fuzz.c $(format-host)
 fuzz_manifest-libs := -lcrypto -lz
+fuzz_profile-src := tests/fuzz/profile_fuzz.c $(format-host)
+fuzz_profile-libs := -lcrypto -lz
 fuzz_chunk-src := tests/fuzz/chunk_fuzz.c $(format-host)
 fuzz_chunk-libs := -lcrypto -lz
 fuzz_ticket-src := tests/fuzz/ticket_fuzz.c $(format-host)
