@@ -703,7 +703,8 @@ static void became_ready(struct deploy *d)
 	d->down_since_ns = now;
 	deploy_go(d, STEP_READY);
 	deploy_say(d, "image %s is ready", meta->image);
-	d->bg = d->have_ticket ? BG_NOTE : BG_WAIT;
+	d->profile_wanted = d->cfg.source && (!meta->up || d->cfg.memory);
+	d->bg = !d->have_ticket ? BG_WAIT : deploy_profile_due(d) ? BG_PROFILE : BG_NOTE;
 	d->bg_at = now;
 }
 
@@ -790,6 +791,8 @@ u64 deploy_poll(struct deploy *d)
 		wait = MIN(wait, d->retry_at - now);
 	else if (waits_for_network(d))
 		wait = MIN(wait, 100 * NS_PER_MS);
+	if (d->step == STEP_READY)
+		wait = MIN(wait, deploy_profile_poll(d, now));
 	wait = MIN(wait, deploy_report_poll(d, now));
 	return MIN(wait, disk_wait);
 }
@@ -828,6 +831,7 @@ void deploy_destroy(struct deploy *d)
 	deploy_reset_store(d);
 	plat_free(d->esp.digests);
 	plat_free(d->manifest);
+	plat_free(d->profile);
 	plat_free(d->work);
 	plat_free(d);
 }

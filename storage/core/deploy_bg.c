@@ -1,7 +1,7 @@
 /*
  * deploy_bg.c - behind a running guest: ticket, ESP, being offline
  *
- *	WAIT -> TICKET -> NOTE -> (STAGE) -> (ESP_CLEAR -> ESP -> ESP_NOTE) -> WAIT ...
+ *	WAIT -> TICKET -> (PROFILE) -> NOTE -> (STAGE) -> (ESP_CLEAR -> ESP -> ESP_NOTE) -> WAIT ...
  *	WAIT -> UP -> WAIT	once, when the guest has come up
  *
  * Nothing here can hurt the guest: what fails is logged and tried again later.
@@ -19,7 +19,6 @@
 #define BG_RETRY_MAX_NS (60 * NS_PER_SEC)
 #define BG_REFRESH_NS (300 * NS_PER_SEC)
 #define BG_STAGE_NS (30 * NS_PER_SEC) /* ask again while there is something to stage */
-#define GUEST_UP_NS (60 * NS_PER_SEC)
 
 /*
  * A complete store without a network: a damaged chunk must become an I/O
@@ -75,7 +74,7 @@ static void bg_ticket(struct deploy *d, u64 now)
 	}
 	d->ticket = t;
 	d->have_ticket = true;
-	d->bg = BG_NOTE;
+	d->bg = deploy_profile_due(d) ? BG_PROFILE : BG_NOTE;
 }
 
 static void noted(struct disk *disk, int err, void *arg)
@@ -318,6 +317,10 @@ bool deploy_step_ready(struct deploy *d)
 		break;
 	case BG_TICKET:
 		bg_ticket(d, now);
+		break;
+	case BG_PROFILE:
+		if (deploy_profile_run(d) != -EINPROGRESS)
+			d->bg = BG_NOTE;
 		break;
 	case BG_NOTE:
 		bg_note(d, now);

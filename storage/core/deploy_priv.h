@@ -11,10 +11,12 @@
 #include "storage/core/deploy.h"
 #include "storage/format/gpt.h"
 #include "storage/format/manifest.h"
+#include "storage/format/profile.h"
 #include "storage/format/ticket.h"
 
 #define DEPLOY_WORK_BYTES (1 * MIB) /* also the largest chunk */
 #define DEPLOY_DOC_BYTES (SIGTEXT_MAX + 1)
+#define GUEST_UP_NS (60 * NS_PER_SEC) /* a guest that still uses its disk then is up */
 #define DEPLOY_ESP_CHUNKS_MAX (GPT_ESP_BYTES / MANIFEST_CHUNK_MIN)
 
 enum deploy_step {
@@ -50,6 +52,7 @@ enum esp_step {
 enum bg_step {
 	BG_WAIT, /* until bg_at */
 	BG_TICKET,
+	BG_PROFILE, /* the boot profile of what is shown */
 	BG_NOTE, /* policy, serial, next version into the store */
 	BG_UP, /* the mark that a guest has come up */
 	BG_STAGE, /* the next version's manifest; then the disk stages it */
@@ -153,6 +156,12 @@ struct deploy {
 	u64 attached_ns;
 	bool guest_up;
 
+	/* The boot profile. */
+	u8 *profile; /* PROFILE_BYTES_MAX, plat_alloc()ed while it is being fetched */
+	bool profile_asked; /* once a boot */
+	bool profile_wanted; /* the first boot of this version here: note what it reads, tell the server */
+	bool profile_over; /* it has been noted */
+
 	/* Behind the running guest. */
 	enum bg_step bg;
 	u64 bg_at;
@@ -192,6 +201,11 @@ int deploy_fetch_run(struct deploy *d, const u8 *digest, u32 plain_bytes, void *
 /* deploy_bg.c */
 bool deploy_step_ready(struct deploy *d);
 u64 deploy_ready_wait(const struct deploy *d, u64 now);
+
+/* deploy_profile.c */
+bool deploy_profile_due(const struct deploy *d);
+int deploy_profile_run(struct deploy *d);
+u64 deploy_profile_poll(struct deploy *d, u64 now);
 
 /* deploy_claim.c */
 bool deploy_step_decide(struct deploy *d);

@@ -159,6 +159,8 @@ static void put_disk(struct json *j, struct deploy *d)
 	number(j, "demand_chunks", s.demand_chunks);
 	number(j, "ahead_chunks", s.ahead_chunks);
 	number(j, "fill_chunks", s.fill_chunks);
+	number(j, "profile_chunks", s.listed_chunks);
+	number(j, "boot_demand_chunks", s.boot_demand_chunks);
 	number(j, "chunks_total", s.chunks_total);
 	number(j, "chunks_present", s.chunks_present);
 	number(j, "corrupt_chunks", s.corrupt_chunks);

@@ -60,6 +60,7 @@ static void release(struct disk *d)
 	imagemap_fini(&d->im);
 	sched_fini(d);
 	guestio_fini(d);
+	profile_fini(d);
 	plat_free(d->asked);
 	plat_free(d);
 }
@@ -122,6 +123,8 @@ static int become_ready(struct disk *d)
 	if (!d->asked)
 		return -ENOMEM;
 	d->bytes += bytes;
+	if (profile_init(d))
+		return -ENOMEM;
 	d->blk.ops = &disk_ops;
 	d->blk.sector_bytes = mf->sector_bytes;
 	d->blk.sectors = mf->image_bytes / mf->sector_bytes;
@@ -191,6 +194,7 @@ static u64 poll_round(struct disk *d)
 	sched_poll(d);
 	guestio_poll(d);
 	quiesce_poll(d);
+	profile_poll(d);
 	next = sched_fill(d);
 	next = MIN(next, stage_poll(d));
 	d->s->more = more_commits(d);

@@ -147,6 +147,22 @@ void disk_stage_drop(struct disk *d);
  */
 void disk_quiesce(struct disk *d, void (*done)(struct disk *d, int err, void *arg), void *arg);
 
+/*
+ * The boot profile: the disk notes which chunks the guest reads for the first time,
+ * from ready on, until disk_profile_stop(). docs/formats/profile.md.
+ */
+struct disk_profile {
+	bool recording;
+	bool full; /* nothing more can be noted */
+	u32 runs, chunks;
+	u64 last_ns; /* when the last chunk was noted; plat_time_ns() */
+};
+
+void disk_profile_state(const struct disk *d, struct disk_profile *out);
+void disk_profile_stop(struct disk *d);
+u32 disk_profile_build(const struct disk *d, void *out, u32 room);
+int disk_profile_play(struct disk *d, const void *bytes, u32 n);
+
 struct disk_stats {
 	u64 guest_reads, guest_writes, guest_flushes; /* requests */
 	u64 guest_read_bytes, guest_write_bytes;
@@ -158,6 +174,8 @@ struct disk_stats {
 	u64 fetched_bytes; /* plain bytes from the source, without table pages */
 	u64 demand_chunks, ahead_chunks, fill_chunks; /* fetched, by cause */
 	u64 ahead_used; /* of those fetched ahead: a guest read them later */
+	u64 listed_chunks; /* fetched because the boot profile has them; not in the others */
+	u64 boot_demand_chunks; /* demand_chunks when the boot was over */
 	u64 page_chunks; /* table pages fetched */
 	u64 chunks_total; /* all chunks of the image, zero chunks included */
 	u64 chunks_present; /* local or zero */

@@ -5,6 +5,7 @@
  * bind.c	opening: the store's version or another one
  * sched.c	chunk buffers: what to fetch, when, and where it goes
  * guestio.c	the guest's requests, cut into parts
+ * profile.c	what this boot reads, and what earlier ones have read
  */
 #ifndef STORAGE_CORE_DISK_PRIV_H
 #define STORAGE_CORE_DISK_PRIV_H
@@ -12,6 +13,7 @@
 #include "storage/core/disk.h"
 #include "storage/core/imagemap.h"
 #include "storage/core/store_priv.h"
+#include "storage/format/profile.h"
 
 #define POOL_MAX 128u
 #define GOPS 128u /* guest requests worked on at a time; more wait in line */
@@ -51,6 +53,7 @@ struct cbuf {
 	bool unread; /* ... and some could not be read, or the digest is wrong */
 	bool bad_known; /* the same, being served */
 	bool ahead; /* fetched ahead, not asked for yet */
+	bool listed; /* ... because the boot profile has it */
 	bool singles; /* LOAD: a longer read failed */
 	u32 blocks; /* of data, padded */
 	u32 at; /* LOAD, WRITE: next block */
@@ -166,6 +169,21 @@ struct stage {
 	struct store_sync sync;
 };
 
+/* What this boot reads; profile.c. */
+struct recorder {
+	bool on, full;
+	u32 n, chunks;
+	struct profile_run *runs; /* PROFILE_RUNS_MAX */
+	u64 *seen; /* bit per chunk */
+	u64 last_ns; /* when the last one was noted */
+};
+
+/* What earlier boots have read. */
+struct player {
+	struct profile_run *runs; /* NULL: no profile */
+	u32 n, at, in; /* the next is runs[at].first + in */
+};
+
 struct disk {
 	struct blk_dev blk;
 	struct store *s;
@@ -194,9 +212,13 @@ struct disk {
 	struct stream streams[STREAMS];
 	u64 *asked; /* bit per block */
 
+	struct recorder rec;
+	struct player play;
+
 	/* fill */
 	struct disk_fill fill;
 	u32 fill_pos;
+	u32 near; /* how far profile_neighbour() is */
 	s64 fill_tokens;
 	u64 fill_time; /* of the last token count */
 	u64 miss_time; /* when the guest last waited for the source */
@@ -250,6 +272,13 @@ void sched_page(struct disk *d, u32 page, const u8 *data); /* a table page's con
 void sched_room(struct disk *d); /* slots have become free */
 /** sched_fill_wait() - ns until something may be fetched in the background; 0: now; ~0: no idea */
 u64 sched_fill_wait(struct disk *d);
+
+/* profile.c */
+int profile_init(struct disk *d);
+void profile_fini(struct disk *d);
+void profile_note(struct disk *d, u64 block, u32 nblocks);
+void profile_poll(struct disk *d);
+u32 profile_neighbour(struct disk *d);
 
 /* stage.c */
 u64 stage_poll(struct disk *d);

@@ -494,6 +494,8 @@ static u32 run_length(struct disk *d, u64 block, u32 max, enum kind kind, u64 de
 
 static void ask(struct disk *d, u64 block, u32 n)
 {
+	if (d->rec.on)
+		profile_note(d, block, n);
 	for (u32 i = 0; i < n; i++) {
 		if (bitmap_test(d->asked, block + i))
 			continue;
@@ -718,6 +720,8 @@ static enum step rmw_step(struct gop *g, u64 block, u32 boff, u32 bytes)
 	list_add_tail(&d->writes, &p->active);
 	kind = classify(d, block, &dev);
 	p->dev = dev;
+	if (d->rec.on && kind != KIND_ZERO && kind != KIND_OVL)
+		profile_note(d, block, 1);
 	switch (kind) {
 	case KIND_ZERO:
 		memset(p->bounce, 0, BLOCK_BYTES);

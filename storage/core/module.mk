@@ -1,5 +1,6 @@
 store-core := $(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c imagemap.c sched.c \
-	      guestio.c bind.c stage.c disk.c) storage/format/journal.c
+	      guestio.c bind.c stage.c profile.c disk.c) \
+	storage/format/journal.c
 core-src += $(store-core)
 
 # Unit tests: $(store-core) with $(format-core) $(crypto-host) $(base-host), -lcrypto -lz
@@ -13,6 +14,10 @@ unit_store_crash-libs := -lcrypto -lz
 unit += disk_basic
 unit_disk_basic-src = tests/unit/disk_basic_test.c $(store-test)
 unit_disk_basic-libs := -lcrypto -lz
+
+unit += profile
+unit_profile-src = tests/unit/profile_test.c $(store-test)
+unit_profile-libs := -lcrypto -lz
 
 unit += store_journal
 unit_store_journal-src = tests/unit/store_journal_test.c $(store-test)

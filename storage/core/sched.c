@@ -9,7 +9,8 @@
  * one step, when data, sums and record are durable; until then its readers are
  * served from the buffer.
  *
- * Fill walks all chunks and then the table pages. It stays away while the
+ * Fill takes the neighbours of what the guest has read first (profile.c), then
+ * walks all chunks and then the table pages. It stays away while the
  * guest waits for the source and for a while afterwards (a boot reads in
  * bursts; what fill fetches meanwhile is bandwidth the guest wants), obeys the
  * limit from the ticket, and slows down while the guest uses the disk at all.
@@ -100,7 +101,7 @@ void cbuf_free(struct cbuf *c)
 {
 	if (c->repair)
 		c->d->repairs--;
-	c->repair = c->suspect = c->bad_known = c->ahead = c->singles = false;
+	c->repair = c->suspect = c->bad_known = c->ahead = c->listed = c->singles = false;
 	c->state = CBUF_FREE;
 	cbuf_name(c, ~0u);
 	c->d->again = true;
@@ -330,11 +331,13 @@ static void count_fetch(struct cbuf *c)
 	d->st.fetched_bytes += c->src.plain_bytes;
 	if (c->prio == SOURCE_DEMAND)
 		d->st.demand_chunks++;
+	else if (c->listed)
+		d->st.listed_chunks++;
 	else if (c->prio == SOURCE_AHEAD)
 		d->st.ahead_chunks++;
 	else
 		d->st.fill_chunks++;
-	c->ahead = c->prio == SOURCE_AHEAD;
+	c->ahead = c->prio == SOURCE_AHEAD && !c->listed;
 }
 
 static void fetch_done(struct source_req *r, int err)
@@ -630,6 +633,10 @@ static u32 in_flight(const struct disk *d, bool *demand)
 
 static u32 fill_next(struct disk *d)
 {
+	u32 near = profile_neighbour(d);
+
+	if (near != ~0u)
+		return near;
 	for (u32 n = 0; n < FILL_SCAN; n++) {
 		u32 i = d->fill_pos;
 
@@ -714,7 +721,7 @@ void sched_room(struct disk *d)
 		    d->m->base[c->idx] == SLOT_NONE)
 			cbuf_free(c);
 	}
-	d->fill_pos = 0;
+	d->fill_pos = d->near = 0;
 }
 
 u64 sched_fill_wait(struct disk *d)

@@ -23,6 +23,7 @@
 const char *const sim_fault_names[SIM_KINDS] = {
 	"cut", "lose", "warm", "reorder", "bad", "werr", "rot", "super", "supers", "jrot", "net",
 	"late", "doc", "admin", "trim", "overlap", "fua", "zeroes", "full", "claim", "sick",
+	"profile",
 };
 
 struct sim_cfg sim = { .seed = 1, .faults = SIM_ALL, .boots = 40, .ops = 120 };
@@ -187,14 +188,16 @@ static void print_totals(double seconds)
 	       (unsigned long long)t->offline, (unsigned long long)t->checked);
 	printf("%llu pushes, %llu rollbacks, %llu switches, %llu rolled back by the PC, "
 	       "%llu complete, %llu claimed anew, %llu rotten, %llu unreadable, %llu superblocks, "
-	       "%llu repaired, %llu EIO, %llu ENOSPC, %llu checkpoints\n",
+	       "%llu repaired, %llu EIO, %llu ENOSPC, %llu checkpoints, %llu profiles told, "
+	       "%llu chunks by profile\n",
 	       (unsigned long long)t->pushes, (unsigned long long)t->rollbacks,
 	       (unsigned long long)t->switches, (unsigned long long)t->rolled_back,
 	       (unsigned long long)t->complete, (unsigned long long)t->claims,
 	       (unsigned long long)t->rots, (unsigned long long)t->bads,
 	       (unsigned long long)t->supers, (unsigned long long)t->repaired,
 	       (unsigned long long)t->eio, (unsigned long long)t->enospc,
-	       (unsigned long long)t->checkpoints);
+	       (unsigned long long)t->checkpoints, (unsigned long long)t->profiles,
+	       (unsigned long long)t->listed);
 }
 
 static const char *value(int argc, char **argv, int *i)

@@ -47,7 +47,8 @@ enum sim_fault {
 	SIM_FULL = 1 << 18, /* stores that have hardly room */
 	SIM_CLAIM = 1 << 19, /* begin with a blank disk */
 	SIM_SICK = 1 << 20, /* versions that do not boot */
-	SIM_KINDS = 21,
+	SIM_PROFILE = 1 << 21, /* boot profiles that list anything */
+	SIM_KINDS = 22,
 	SIM_ALL = (1 << SIM_KINDS) - 1,
 };
 
@@ -171,7 +172,7 @@ struct sim_source {
 	u32 policies; /* ... policies, one bit each */
 	u64 highest; /* serial handed out */
 	u8 old_ticket[1024]; /* to be served when it should not count any more */
-	u32 old_bytes;
+	u32 old_bytes, old_channel, old_policy;
 	u64 fetched;
 };
 
@@ -233,7 +234,7 @@ void sim_explain(enum blk_op op, u64 first, u32 n, int err);
 struct sim_totals {
 	u64 boots, ready, complete, cuts, warm, orderly;
 	u64 pushes, rollbacks, switches, claims, rots, bads, supers, offline;
-	u64 checked, rolled_back, dropped, enospc, eio, repaired, checkpoints, hours_ns;
+	u64 profiles, listed, checked, rolled_back, dropped, enospc, eio, repaired, checkpoints, hours_ns;
 };
 
 extern struct sim_totals sim_total;

@@ -241,17 +241,49 @@ static int serve_boot(struct sim_source *s, struct source_doc *d)
 	u8 text[1024];
 	u32 n;
 
-	if (sim_has(SIM_DOC) && s->old_bytes && sim_one_in(&s->rng, 12))
+	if (sim_has(SIM_DOC) && s->old_bytes && sim_one_in(&s->rng, 12)) {
+		/* with the channel's number still the same it counts */
+		s->served |= 1u << s->old_channel;
+		s->policies |= 1u << s->old_policy;
 		return answer(d, s->old_ticket, s->old_bytes);
+	}
 	n = make_ticket(s, text, sizeof(text));
 	if (sim_one_in(&s->rng, 8)) {
 		memcpy(s->old_ticket, text, n);
 		s->old_bytes = n;
+		s->old_channel = s->channel;
+		s->old_policy = s->policy;
 	}
 	s->served |= 1u << s->channel;
 	s->policies |= 1u << s->policy;
 	s->highest = MAX(s->highest, s->serial);
 	return answer(d, text, n);
+}
+
+/* A profile says anything: chunks that are not there, of another version, in any order. */
+static int serve_profile(struct sim_source *s, const struct sim_version *v, struct source_doc *d)
+{
+	static struct profile_run runs[40];
+	static u8 out[PROFILE_BYTES_MAX];
+	struct profile p = { .chunk_bytes = v->chunk_bytes, .boots = 1,
+			     .nruns = 1 + sim_below(&s->rng, 40) };
+	u8 to_sign[32];
+
+	if (!sim_has(SIM_PROFILE) || sim_one_in(&s->rng, 3)) {
+		d->http_status = 404;
+		return -ENOENT;
+	}
+	memcpy(p.version, sim_one_in(&s->rng, 10) ? s->v[0].digest : v->digest, 32);
+	for (u32 i = 0; i < p.nruns; i++) {
+		runs[i].first = sim_below(&s->rng, v->chunks + 2);
+		runs[i].count = 1 + sim_below(&s->rng, 8);
+	}
+	if (sim_one_in(&s->rng, 10))
+		runs[0].first = 0xfffffff0u - sim_below(&s->rng, 100);
+	if (profile_build(&p, runs, out, sizeof(out), to_sign))
+		sim_fail("this profile cannot be built");
+	sim_sign(out + profile_size(p.nruns) - 64, to_sign);
+	return answer(d, out, (u32)profile_size(p.nruns));
 }
 
 static int serve(struct sim_source *s, struct source_doc *d)
@@ -265,6 +297,8 @@ static int serve(struct sim_source *s, struct source_doc *d)
 			snprintf(hex + 2 * k, 3, "%02x", s->v[i].digest[k]);
 		if (!strncmp(d->path, "/v1/manifest/", 13) && !strcmp(d->path + 13, hex))
 			return answer(d, s->v[i].root, s->v[i].root_bytes);
+		if (!strncmp(d->path, "/v1/profile/", 12) && !strcmp(d->path + 12, hex))
+			return serve_profile(s, &s->v[i], d);
 	}
 	d->http_status = 404;
 	return -ENOENT;
@@ -291,12 +325,32 @@ static void doc_done(struct sim_source *s, struct source_doc *d)
 	d->done(d, err);
 }
 
-static void src_post(struct source *s, const char *path, const void *body, u32 bytes)
+/* What a boot has read: nothing that its version does not have. */
+static void check_profile(const struct sim_source *s, const void *body, u32 bytes)
 {
-	(void)s;
-	(void)path;
-	(void)body;
-	(void)bytes;
+	const struct sim_version *v = NULL;
+	struct profile p;
+
+	if (profile_parse(body, bytes, &p))
+		sim_fail("what is told of a boot is no profile");
+	for (u32 i = 0; i < s->nversions; i++)
+		if (!memcmp(s->v[i].digest, p.version, 32))
+			v = &s->v[i];
+	for (u32 i = 0; v && i < p.nruns; i++)
+		if (profile_run_get(&p, i).first + profile_run_get(&p, i).count > v->chunks)
+			v = NULL;
+	if (!v)
+		sim_fail("a boot is said to have read what its version does not have");
+}
+
+static void src_post(struct source *src, const char *path, const void *body, u32 bytes)
+{
+	struct sim_source *s = container_of(src, struct sim_source, src);
+
+	if (strncmp(path, "/v1/profile", 11))
+		return;
+	check_profile(s, body, bytes);
+	sim_total.profiles++;
 }
 
 static void src_status(struct source *src, struct source_status *out)

@@ -511,6 +511,8 @@ static void on_ready(void)
 		sim_total.switches++;
 		w.prev = w.lost || w.bad == w.bound ? NONE : w.bound;
 		w.up = false;
+		if (w.bad == v) /* once more, with a newer serial number */
+			w.bad = NONE;
 	}
 	w.up |= store_meta(s)->up;
 	w.stays = s->other.role == STORE_OTHER_PREV && !w.up && same ? w.stays + 1 : 0;
@@ -541,10 +543,9 @@ static void on_ready(void)
 	w.serial = store_meta(s)->serial;
 	w.complete = store_meta(s)->complete;
 	w.loose = w.lost = w.claimed = false;
-	w.unseen = 0;
 	w.net.claim_serial = false;
-	if (w.phase != PHASE_RESOLVE)
-		w.policies = w.net.policies = 0;
+	if (w.phase != PHASE_RESOLVE) /* else both are known when that is over */
+		w.policies = w.net.policies = w.unseen = 0;
 	w.attached = true;
 	check_space();
 	deploy_attached(w.dep);
@@ -607,7 +608,7 @@ static void phase_resolve(void)
 		sim_guest_read(w.todo[w.at++], per, &w.err, w.buf);
 		return;
 	}
-	w.policies = w.net.policies = 0;
+	w.policies = w.net.policies = w.unseen = 0;
 	w.phase = PHASE_LOOK;
 	w.err = 0;
 	look_list();
@@ -924,6 +925,7 @@ static void power_off(void)
 		sim_total.complete += store_meta(store())->complete;
 		sim_total.repaired += w.dep->disk->st.repaired_chunks;
 		sim_total.checkpoints += store()->checkpoints;
+		sim_total.listed += w.dep->disk->st.listed_chunks;
 	}
 	if (w.ending == END_ORDERLY && !w.disk.dead && w.attached) {
 		sim_total.orderly++;

@@ -181,6 +181,13 @@ static void src_post(struct source *s, const char *path, const void *body, u32 b
 {
 	struct fake_source *f = self(s);
 
+	if (!strncmp(path, "/v1/profile?uuid=", 17)) {
+		assert(bytes <= sizeof(f->told));
+		memcpy(f->told, body, bytes);
+		f->told_bytes = bytes;
+		f->tolds++;
+		return;
+	}
 	assert(!strcmp(path, "/v1/report") && bytes < sizeof(f->last_post));
 	f->posts++;
 	memcpy(f->last_post, body, bytes);
@@ -246,6 +253,10 @@ static int serve(struct fake_source *f, struct source_doc *d)
 	if (!strncmp(d->path, "/v1/boot?", 9))
 		return answer(d, f->ticket_status ? f->ticket_status : 200, f->ticket,
 			      f->ticket_bytes);
+	if (!strncmp(d->path, "/v1/profile/", 12)) {
+		f->profile_gets++;
+		return answer(d, f->profile_bytes ? 200 : 404, f->profile, f->profile_bytes);
+	}
 	assert(!strncmp(d->path, "/v1/manifest/", 13) && strlen(d->path) == 13 + 64);
 	unhex_digest(digest, d->path + 13);
 	i = find_object(f, digest);

@@ -15,6 +15,7 @@
 #include "storage/core/disk.h"
 #include "storage/core/source.h"
 #include "storage/core/store.h"
+#include "storage/format/profile.h"
 
 struct fake_disk {
 	struct blk_dev dev;
@@ -48,6 +49,8 @@ struct fake_source {
 		u32 n;
 	} objects[1024]; /* manifests and chunks */
 	u32 object_count;
+	u8 profile[PROFILE_BYTES_MAX], told[PROFILE_BYTES_MAX]; /* boot profiles: asked for, posted */
+	u32 profile_bytes, told_bytes, profile_gets, tolds;
 	u32 gets, fetches, posts;
 	char last_path[256], last_post[8192];
 };
@@ -66,6 +69,9 @@ extern struct fake_store_world {
 	u32 offline_calls;
 	int ready_err;
 	struct disk_fill fill;
+	struct disk_profile profile; /* what disk_profile_state() says */
+	u32 plays, played_bytes, stops;
+	u32 waiting;
 } fake_store;
 
 /* Straight into the medium: a store as an earlier boot left it. */

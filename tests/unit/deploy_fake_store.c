@@ -276,6 +276,7 @@ void disk_stats(struct disk *d, struct disk_stats *out)
 	memset(out, 0, sizeof(*out));
 	out->complete = d->store->super->meta.complete;
 	out->fill_permille = out->complete ? 1000 : 123;
+	out->waiting = fake_store.waiting;
 }
 
 void fake_store_plant(struct fake_disk *f, u64 lba, const struct store_meta *meta,
@@ -315,4 +316,34 @@ int disk_stage(struct disk *d, const void *root, u32 bytes)
 void disk_stage_drop(struct disk *d)
 {
 	(void)d;
+}
+
+void disk_profile_state(const struct disk *d, struct disk_profile *out)
+{
+	(void)d;
+	*out = fake_store.profile;
+}
+
+void disk_profile_stop(struct disk *d)
+{
+	(void)d;
+	fake_store.stops++;
+}
+
+u32 disk_profile_build(const struct disk *d, void *out, u32 room)
+{
+	(void)d;
+	if (!fake_store.profile.runs || room < 5)
+		return 0;
+	memcpy(out, "reads", 5);
+	return 5;
+}
+
+int disk_profile_play(struct disk *d, const void *bytes, u32 n)
+{
+	(void)d;
+	(void)bytes;
+	fake_store.plays++;
+	fake_store.played_bytes = n;
+	return 0;
 }

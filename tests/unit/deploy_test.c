@@ -1098,6 +1098,101 @@ static void reports(void **state)
 	assert_non_null(strstr(net.last_post, "\"state\":\"attached\""));
 }
 
+/* ------------------------------------------------------------ boot profile */
+
+static void publish_profile(const struct crypto_key *k)
+{
+	struct profile p = { .chunk_bytes = CHUNK, .boots = 2, .nruns = 1 };
+	struct profile_run run = { 3, 4 };
+	u8 to_sign[32];
+
+	memcpy(p.version, version[0], 32);
+	assert_int_equal(profile_build(&p, &run, net.profile, sizeof(net.profile), to_sign), 0);
+	net.profile_bytes = (u32)profile_size(1);
+	assert_int_equal(key_sign(k, to_sign, net.profile + net.profile_bytes - 64), 0);
+}
+
+static void profile_is_played_when_signed(void **state)
+{
+	(void)state;
+	publish_profile(key);
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	run_for(2);
+	assert_int_equal(net.profile_gets, 1);
+	assert_int_equal(fake_store.plays, 1);
+	assert_int_equal(fake_store.played_bytes, net.profile_bytes);
+	run_for(700); /* tickets are asked for again, the profile is not */
+	assert_int_equal(net.profile_gets, 1);
+	switch_off();
+	publish_profile(stranger);
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	run_for(2);
+	assert_int_equal(net.profile_gets, 2);
+	assert_int_equal(fake_store.plays, 0);
+}
+
+static void complete_store_asks_for_no_profile(void **state)
+{
+	(void)state;
+	publish_profile(key);
+	plant(true, 10);
+	switch_on();
+	run_for(5);
+	assert_int_equal(st.state, DEPLOY_READY);
+	assert_int_equal(net.profile_gets, 0);
+}
+
+/* The end of a boot: the guest is up, nothing new for 10 s, nothing waits. */
+static void what_a_boot_read_is_told_once(void **state)
+{
+	(void)state;
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	fake_store.profile = (struct disk_profile){ .recording = true, .runs = 2, .chunks = 9 };
+	run_for(30);
+	deploy_attached(dep);
+	fake_store.profile.last_ns = plat_host_now_ns + 55 * NS_PER_SEC;
+	run_for(62);
+	assert_int_equal(fake_store.stops, 0); /* 60 s, but it has just read something new */
+	fake_store.waiting = 1;
+	run_for(10);
+	assert_int_equal(fake_store.stops, 0); /* something waits */
+	fake_store.waiting = 0;
+	fake_source_up(&net, false);
+	run_for(20);
+	assert_int_equal(fake_store.stops, 1);
+	assert_int_equal(net.tolds, 0);
+	fake_source_up(&net, true);
+	run_for(2);
+	assert_int_equal(net.tolds, 1);
+	assert_int_equal(net.told_bytes, 5);
+	assert_memory_equal(net.told, "reads", 5);
+	run_for(600);
+	assert_int_equal(net.tolds, 1);
+	assert_int_equal(fake_store.stops, 1);
+}
+
+static void endless_boot_ends(void **state)
+{
+	(void)state;
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	deploy_attached(dep);
+	deploy_guest_up(dep);
+	for (u32 s = 0; s < 290; s += 5) {
+		fake_store.profile.last_ns = plat_host_now_ns;
+		run_for(5);
+	}
+	assert_int_equal(fake_store.stops, 0);
+	for (u32 s = 0; s < 20; s += 5) {
+		fake_store.profile.last_ns = plat_host_now_ns;
+		run_for(5);
+	}
+	assert_int_equal(fake_store.stops, 1);
+}
+
 static void create_checks_its_arguments(void **state)
 {
 	struct deploy_cfg cfg = { .blk = &disk.dev, .source = &net.src, .keys = keys };
@@ -1148,6 +1243,10 @@ int main(void)
 		T(failing_disk),
 		T(complete_store_waits_for_nothing),
 		T(quiet_guest_is_left_alone),
+		T(profile_is_played_when_signed),
+		T(complete_store_asks_for_no_profile),
+		T(what_a_boot_read_is_told_once),
+		T(endless_boot_ends),
 		T(complete_store_without_a_network_card),
 		T(blank_disk_without_a_network_card),
 		T(incomplete_store_can_be_tried),
