@@ -3,7 +3,8 @@ images-format := storage/format/chunk.c storage/format/chunk_encode.c storage/fo
 	storage/format/manifest.c storage/format/ticket.c
 images-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_openssl.c
 images-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c \
-	server/data/version.c server/data/publish.c server/data/gc.c server/data/digestset.c
+	server/data/version.c server/data/publish.c server/data/gc.c server/data/digestset.c \
+	server/data/profiles.c storage/format/profile.c
 
 # the VMM's own store, for freshet store
 images-store := images/store_cmd.c storage/format/journal.c storage/format/gpt.c base/crc32c.c \

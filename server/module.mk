@@ -4,7 +4,8 @@ server-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_ope
 server-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c
 # What images/ builds on too.
 server-store := server/data/version.c server/data/publish.c server/data/gc.c \
-	server/data/digestset.c storage/format/chunk.c
+	server/data/digestset.c server/data/profiles.c storage/format/chunk.c \
+	storage/format/profile.c
 
 freshetd-src += server/main.c server/config.c server/init.c server/httpd.c server/tls.c \
 	server/request.c server/reply.c server/routes.c server/ticket.c server/fault.c \

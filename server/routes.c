@@ -4,7 +4,8 @@
  *	GET  /v1/boot?uuid=&mac=&disk=   a signed ticket
  *	GET  /v1/manifest/<digest>       a file that never changes
  *	GET  /v1/chunk/<digest>          likewise
- *	GET  /v1/profile/<digest>        not yet: 404
+ *	GET  /v1/profile/<digest>        which chunks a boot reads
+ *	POST /v1/profile?uuid=           ... in a machine's own boot
  *	POST /v1/report                  what a machine says of itself
  *	GET  /v1/machines                the list, to the server's own host only
  *	GET  /boot.ipxe /freshet.efi /freshet.conf
@@ -30,6 +31,7 @@
 #include "server/cache.h"
 #include "server/dash.h"
 #include "server/data/channels.h"
+#include "server/data/profiles.h"
 #include "server/data/siteconf.h"
 #include "server/site.h"
 #include "server/verify.h"
@@ -158,11 +160,27 @@ static int answer_chunk(struct site *s, const struct site_request *q, const u8 *
 static int answer_profile(struct site *s, const struct site_request *q, const u8 *digest,
 			  struct reply *r)
 {
-	(void)s;
-	(void)q;
+	char path[DATADIR_PATH_MAX];
+
+	if (!q->tls && !s->conf.plain_objects)
+		return -EPERM;
+	path_profile(path, digest, "merged");
+	return answer_file(s, path, "application/octet-stream", CACHE_ASK, r);
+}
+
+static int answer_profile_told(struct site *s, const struct site_request *q, const u8 *digest,
+			       struct reply *r)
+{
+	char uuid[40];
+	int err;
+
 	(void)digest;
-	(void)r;
-	return -ENOENT;
+	if (request_param(q->head, "uuid", uuid, sizeof(uuid)) || !uuid_ok(uuid))
+		return -EINVAL;
+	err = profiles_add(&s->dir, s->key, uuid, q->body, (size_t)q->head->body_bytes);
+	if (!err)
+		r->status = 204;
+	return err;
 }
 
 static int answer_report(struct site *s, const struct site_request *q, const u8 *digest,
@@ -241,7 +259,8 @@ static int answer_netboot(struct site *s, const struct site_request *q, const u8
 
 static const struct route routes[] = {
 	{ "/v1/chunk/", false, answer_chunk },	   { "/v1/manifest/", false, answer_manifest },
-	{ "/v1/profile/", false, answer_profile }, { "/v1/boot", false, answer_boot },
+	{ "/v1/profile/", false, answer_profile }, { "/v1/profile", true, answer_profile_told },
+	{ "/v1/boot", false, answer_boot },
 	{ "/v1/report", true, answer_report },	   { "/v1/machines", false, answer_machines },
 	{ "/boot.ipxe", false, answer_netboot },   { "/freshet.efi", false, answer_netboot },
 	{ "/freshet.conf", false, answer_netboot },
@@ -398,7 +417,8 @@ static void answer_well(struct site *s, const struct route *route, const struct 
 	} else if (route->post ? q->head->method != METHOD_POST : !get) {
 		reply_error(r, 405);
 		r->allow = route->post ? "POST" : "GET, HEAD";
-	} else if ((route->answer == answer_boot || route->answer == answer_report) &&
+	} else if ((route->answer == answer_boot || route->answer == answer_report ||
+		    route->answer == answer_profile_told) &&
 		   !limit_take(&s->boot_limit, q->address, plat_time_ns())) {
 		s->counts.limited++;
 		reply_error(r, 429);

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/fmt.h"
+#include "server/data/profiles.h"
 #include "server/data/digestset.h"
 
 /**
@@ -228,11 +229,14 @@ int version_list(const struct datadir *d,
 	return err;
 }
 
-/** version_unlink() - take its name away; its objects wait for a gc */
+/** version_unlink() - take its name away, and its boot profile; its objects wait for a gc */
 int version_unlink(const struct datadir *d, const u8 version[SHA256_BYTES])
 {
 	char path[DATADIR_PATH_MAX];
 
 	path_manifest(path, version);
-	return unlinkat(d->fd, path, 0) ? -errno : 0;
+	if (unlinkat(d->fd, path, 0))
+		return -errno;
+	profiles_drop(d, version);
+	return 0;
 }

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -55,6 +56,57 @@ def test_not_there(site, server):
         assert r.status == 405 and r.getheader("Allow")
     assert server.get("/v1/boot", method="DELETE")[0].status == 405
     assert server.get("/v1/boot", method="BREW")[0].status == 501
+
+
+# ---------------------------------------------------------------- boot profiles
+
+def profile(version, runs, chunk=65536, boots=1):
+    return (b"FRSHPRO1" + struct.pack("<IIIIQ", 1, chunk, len(runs), boots, 0) + bytes.fromhex(version)
+            + b"".join(struct.pack("<II", *r) for r in runs) + bytes(64))
+
+
+def runs_of(data):
+    n, boots = struct.unpack_from("<II", data, 16)
+    assert len(data) == 128 + 8 * n
+    return [struct.unpack_from("<II", data, 64 + 8 * i) for i in range(n)], boots
+
+
+def tell(server, n, body):
+    return server.get("/v1/profile?uuid=01234567-89ab-cdef-0123-%012x" % n, "POST", body)[0].status
+
+
+def test_profile(own_site, serve, tmp_path):
+    """What machines read is merged and signed; what does not fit is refused, and one liar changes little."""
+    s, v = serve(own_site), own_site.version
+    last = len(own_site.digests()) - 1
+    assert s.get("/v1/profile/" + v)[0].status == 404
+    for bad, why in ((b"", 400), (b"x" * 200, 400), (profile(v, [(0, 1)])[:-1], 400), (profile(v, [(0, 1)], 131072), 400),
+                     (profile(v, [(last, 2)]), 400), (profile(v, [(0xfffffff0, 4)]), 400), (profile("ab" * 32, [(0, 1)]), 404)):
+        assert tell(s, 1, bad) == why, bad[:80]
+    assert s.get("/v1/profile?uuid=zz", "POST", profile(v, [(0, 1)]))[0].status == 400
+    assert s.get("/v1/profile", "POST", profile(v, [(0, 1)]))[0].status == 400
+    assert s.get("/v1/profile/" + v)[0].status == 404
+
+    assert tell(s, 1, profile(v, [(5, 2), (0, 1), (9, 1)])) == 204
+    r, body = s.get("/v1/profile/" + v)
+    assert r.status == 200 and runs_of(body) == ([(5, 2), (0, 1), (9, 1)], 1)
+    assert openssl_verify(tmp_path, open(own_site.path("site.pub"), encoding="ascii").read().strip(), body[:-64], body[-64:])
+    assert tell(s, 1, profile(v, [(1, 1)])) == 204  # this machine has been heard
+    assert runs_of(s.get("/v1/profile/" + v)[1])[1] == 1
+
+    for n in (2, 3):  # the others agree on 5, 6 and 2; nobody but the first wants 9
+        assert tell(s, n, profile(v, [(5, 2), (2, 1), (0, 1)])) == 204
+    assert tell(s, 4, profile(v, [(10, 5)])) == 204
+    assert runs_of(s.get("/v1/profile/" + v)[1]) == ([(5, 2), (2, 1), (0, 1)], 4)
+    for n in range(5, 30):
+        assert tell(s, n, profile(v, [(5, 2), (2, 1)])) == 204
+    assert runs_of(s.get("/v1/profile/" + v)[1]) == ([(5, 2), (2, 1)], 8)
+    assert len(os.listdir(own_site.path("profiles", v))) == 9
+    s.stop()
+    os.truncate(own_site.path("profiles", v, "01234567-89ab-cdef-0123-000000000001"), 70)
+    s = serve(own_site)
+    assert s.get("/v1/profile/" + v)[0].status == 200
+    s.stop()
 
 
 def test_ticket(site, server, tmp_path):
