@@ -61,7 +61,8 @@ static enum cli_exit set_locked(const struct datadir *d, const char *uuid, const
 	edited = malloc(room);
 	err = edited ? siteconf_edit(text, uuid, key, value, edited, room) : -ENOMEM;
 	if (err == -ENOENT)
-		cli_error("no setting \"%s\"; there are: channel policy claim fill fill_limit",
+		cli_error("no setting \"%s\"; there are: channel policy claim fill "
+			  "fill_limit fill_window metered",
 			  key);
 	else if (err)
 		cli_error("cannot set %s to \"%s\": %s; see freshet site set --help", key, value,
@@ -100,15 +101,17 @@ const struct cli_command cmd_site_set = {
 		"  --uuid U     for this machine only (its SMBIOS UUID)\n"
 		"\n"
 		"  channel NAME             what PCs boot (default lab/stable)\n"
-		"  policy boot|push|never   guest writes vanish at reboot (default), are kept until\n"
-		"                           a new version arrives, or kept, and no other version is\n"
-		"                           taken\n"
+		"  policy boot|push|never   guest writes vanish at reboot (default); are kept\n"
+		"                           until a new version arrives; are kept, and no\n"
+		"                           other version is taken\n"
 		"  claim none|blank|serial:S\n"
 		"                           which disks Freshet may take: none, blank ones\n"
 		"                           (default), or that of this serial number and\n"
 		"                           whatever is on it\n"
 		"  fill on|off              copy the rest of the image in the background\n"
 		"  fill_limit KIB           at most so many KiB/s; 0: no limit\n"
+		"  fill_window 22:00-06:00  only then, by the server's clock; none: always\n"
+		"  metered on|off           fetch nothing that the guest does not wait for\n"
 		"\n"
 		"A running freshetd takes changes at once. The file is DIR/site.conf.\n",
 	.run = run_set,

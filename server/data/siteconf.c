@@ -7,6 +7,8 @@
  *	claim blank
  *	fill on
  *	fill_limit 0
+ *	fill_window 22:00-06:00
+ *	metered off
  *
  *	machine 5d4c5a0e-....
  *	policy boot
@@ -20,6 +22,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/err.h"
 #include "base/fmt.h"
@@ -66,6 +69,53 @@ static int set_claim(struct ticket *t, const char *value)
 	return 0;
 }
 
+static bool two_digits(const char *p, u32 max, u32 *out)
+{
+	if (p[0] < '0' || p[0] > '9' || p[1] < '0' || p[1] > '9')
+		return false;
+	*out = (u32)((p[0] - '0') * 10 + p[1] - '0');
+	return *out <= max;
+}
+
+/* "22:00" to minutes of the day; 24:00 is the end of it. */
+static bool clock_minutes(const char *p, u32 *out)
+{
+	u32 h, m;
+
+	if (!two_digits(p, 24, &h) || p[2] != ':' || !two_digits(p + 3, 59, &m))
+		return false;
+	*out = h * 60 + m;
+	return *out <= TICKET_DAY_MINUTES;
+}
+
+/* By the server's clock in the settings, in UTC in the ticket. */
+static int set_window(struct ticket *t, const char *value)
+{
+	time_t now = time(NULL);
+	u32 from, to, east;
+	struct tm tm;
+
+	if (!strcmp(value, "none")) {
+		t->fill_from = t->fill_to = 0;
+		return 0;
+	}
+	if (strlen(value) != 11 || value[5] != '-' || !clock_minutes(value, &from) ||
+	    !clock_minutes(value + 6, &to) || !localtime_r(&now, &tm))
+		return -EINVAL;
+	east = (u32)(tm.tm_gmtoff / 60 + (long)TICKET_DAY_MINUTES);
+	t->fill_from = (u16)((from + 2 * TICKET_DAY_MINUTES - east) % TICKET_DAY_MINUTES);
+	t->fill_to = (u16)((to + 2 * TICKET_DAY_MINUTES - east) % TICKET_DAY_MINUTES);
+	return 0;
+}
+
+static int set_switch(bool *out, const char *value)
+{
+	if (strcmp(value, "on") && strcmp(value, "off"))
+		return -EINVAL;
+	*out = value[1] == 'n';
+	return 0;
+}
+
 /**
  * siteconf_set() - one setting into a ticket
  *
@@ -85,9 +135,11 @@ int siteconf_set(struct ticket *t, const char *key, const char *value)
 	} else if (!strcmp(key, "claim")) {
 		return set_claim(t, value);
 	} else if (!strcmp(key, "fill")) {
-		if (strcmp(value, "on") && strcmp(value, "off"))
-			return -EINVAL;
-		t->fill = value[1] == 'n';
+		return set_switch(&t->fill, value);
+	} else if (!strcmp(key, "metered")) {
+		return set_switch(&t->metered, value);
+	} else if (!strcmp(key, "fill_window")) {
+		return set_window(t, value);
 	} else if (!strcmp(key, "fill_limit")) {
 		return parse_u32(value, &t->fill_limit_kib);
 	} else if (!strcmp(key, "channel")) {

@@ -71,7 +71,6 @@ enum kind {
 	KIND_NOTE,
 	KIND_BOOL,
 	KIND_SETTING, /* as in site.conf */
-	KIND_WINDOW,
 	KIND_VERSION,
 };
 
@@ -102,41 +101,8 @@ static const struct column group_columns[] = {
 	{ "claim", KIND_SETTING, "UPDATE groups SET claim = ?2 WHERE name = ?1" },
 	{ "fill", KIND_SETTING, "UPDATE groups SET fill = ?2 WHERE name = ?1" },
 	{ "fill_limit", KIND_SETTING, "UPDATE groups SET fill_limit = ?2 WHERE name = ?1" },
-	{ "fill_window", KIND_WINDOW, "UPDATE groups SET fill_window = ?2 WHERE name = ?1" },
+	{ "fill_window", KIND_SETTING, "UPDATE groups SET fill_window = ?2 WHERE name = ?1" },
 };
-
-static bool two_digits(const char *p, int max, int *out)
-{
-	if (p[0] < '0' || p[0] > '9' || p[1] < '0' || p[1] > '9')
-		return false;
-	*out = (p[0] - '0') * 10 + p[1] - '0';
-	return *out <= max;
-}
-
-static bool parse_window(const char *w, int *from, int *to)
-{
-	int h1, m1, h2, m2;
-
-	if (strlen(w) != 11 || w[2] != ':' || w[5] != '-' || w[8] != ':' ||
-	    !two_digits(w, 24, &h1) || !two_digits(w + 3, 59, &m1) || !two_digits(w + 6, 24, &h2) ||
-	    !two_digits(w + 9, 59, &m2))
-		return false;
-	*from = h1 * 60 + m1;
-	*to = h2 * 60 + m2;
-	return *from <= 1440 && *to <= 1440;
-}
-
-/** fleet_window_open() - is it inside "22:00-06:00"? A window may go over midnight. */
-bool fleet_window_open(const char *window, int minute)
-{
-	int from, to;
-
-	if (!window || !parse_window(window, &from, &to))
-		return true;
-	if (from <= to)
-		return minute >= from && minute < to;
-	return minute >= from || minute < to;
-}
 
 static bool name_fits(const char *s)
 {
@@ -167,7 +133,6 @@ static bool setting_fits(const char *key, const json_t *v, char room[64], const 
 static bool value_fits(struct fleet *f, const struct column *c, const json_t *v, char room[64],
 		       const char **value)
 {
-	int from, to;
 
 	*value = json_string_value(v);
 	if (c->kind == KIND_BOOL) {
@@ -187,8 +152,6 @@ static bool value_fits(struct fleet *f, const struct column *c, const json_t *v,
 		return fleet_group_known(f, *value);
 	case KIND_NOTE:
 		return strlen(*value) <= NOTE_MAX_BYTES;
-	case KIND_WINDOW:
-		return parse_window(*value, &from, &to);
 	case KIND_VERSION:
 		return digest_hex_ok(*value, strlen(*value));
 	default:
@@ -365,7 +328,8 @@ int fleet_rule_delete(struct fleet *f, long long id)
 
 static void apply_settings(struct ticket *t, const json_t *row)
 {
-	static const char *const keys[] = { "channel", "policy", "claim", "fill", "fill_limit" };
+	static const char *const keys[] = { "channel", "policy", "claim", "fill", "fill_limit",
+					    "fill_window" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		const json_t *v = json_object_get(row, keys[i]);
@@ -391,8 +355,6 @@ int fleet_ticket(struct fleet *f, long long id, struct ticket *t, const char **w
 			   " pinned, reset_once, serial_floor FROM machines WHERE id = ?1", "i",
 			   id);
 	json_t *g;
-	struct tm tm;
-	time_t now = time(NULL);
 
 	if (!m)
 		return -ENOENT;
@@ -405,10 +367,6 @@ int fleet_ticket(struct fleet *f, long long id, struct ticket *t, const char **w
 		   "SELECT channel, policy, claim, fill, fill_limit, fill_window FROM groups"
 		   " WHERE name = ?1", "s", json_string_value(json_object_get(m, "grp")));
 	apply_settings(t, g);
-	if (localtime_r(&now, &tm) &&
-	    !fleet_window_open(json_string_value(json_object_get(g, "fill_window")),
-			       tm.tm_hour * 60 + tm.tm_min))
-		t->fill = false;
 	apply_settings(t, m);
 	json_decref(g);
 	json_decref(m);

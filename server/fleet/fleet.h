@@ -65,7 +65,6 @@ int fleet_rule_add(struct fleet *f, const json_t *rule, const char **why);
 int fleet_rule_delete(struct fleet *f, long long id);
 int fleet_ticket(struct fleet *f, long long id, struct ticket *t, const char **why);
 int fleet_ticket_made(struct fleet *f, long long id, struct ticket *t);
-bool fleet_window_open(const char *window, int minute_of_day);
 
 /* rollout.c: where channels point, over time */
 int fleet_channel_seen(struct fleet *f, const struct channel *ch, const char *who,

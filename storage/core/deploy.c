@@ -534,6 +534,7 @@ static bool step_ticket(struct deploy *d)
 		return deploy_fail(d, STEP_TICKET, code, "%s", why);
 	d->ticket = t;
 	d->have_ticket = true;
+	d->ticket_ns = plat_time_ns();
 	log_info("deploy: ticket channel=%s serial=%llu policy=%s claim=%u esp=%u", t.channel,
 		 (unsigned long long)t.serial, ticket_policy_name(t.policy),
 		 t.claim, t.has_esp);
@@ -642,26 +643,12 @@ enum store_policy deploy_ticket_policy(const struct ticket *t)
 	return STORE_POLICY_BOOT;
 }
 
-/**
- * deploy_fill_fits() - may chunks that nobody asked for be kept?
- *
- * In memory only when the whole image leaves a quarter to the guest's writes;
- * else filling would but use up the room for what the guest does ask for.
- */
-bool deploy_fill_fits(const struct deploy *d)
-{
-	u64 room = d->layout.store.sectors * d->cfg.blk->sector_bytes;
-
-	return !d->cfg.memory || d->m.image_bytes <= room / 4 * 3;
-}
-
 static int start_bind(struct deploy *d)
 {
 	struct disk_cfg cfg = {
 		.store = d->store,
 		.source = d->cfg.source,
 		.offline = !d->cfg.source,
-		.fill = { .on = d->cfg.source != NULL },
 		.pool_bytes = d->cfg.pool_bytes,
 		.crc_cache_bytes = d->cfg.crc_cache_bytes,
 		.ready = disk_ready,
@@ -682,11 +669,11 @@ static int start_bind(struct deploy *d)
 	if (d->have_ticket) {
 		cfg.policy = deploy_ticket_policy(&d->ticket);
 		cfg.serial = d->ticket.serial;
-		cfg.fill.on &= d->ticket.fill && deploy_fill_fits(d);
-		cfg.fill.limit_kib_s = d->ticket.fill_limit_kib;
 		if (d->esp_installed)
 			cfg.esp = d->ticket.esp;
 	}
+	deploy_fill_now(d, plat_time_ns(), &d->fill);
+	cfg.fill = d->fill;
 	return disk_create(&d->disk, &cfg);
 }
 
@@ -768,6 +755,14 @@ static bool run_step(struct deploy *d, u64 now)
 	return steps[d->step](d);
 }
 
+/* What goes by the clock behind a guest. */
+static u64 deploy_background_poll(struct deploy *d, u64 now)
+{
+	u64 profile = deploy_profile_poll(d, now), fill = deploy_fill_poll(d, now);
+
+	return MIN(profile, fill);
+}
+
 /**
  * deploy_poll() - do everything that can be done now
  *
@@ -792,7 +787,7 @@ u64 deploy_poll(struct deploy *d)
 	else if (waits_for_network(d))
 		wait = MIN(wait, 100 * NS_PER_MS);
 	if (d->step == STEP_READY)
-		wait = MIN(wait, deploy_profile_poll(d, now));
+		wait = MIN(wait, deploy_background_poll(d, now));
 	wait = MIN(wait, deploy_report_poll(d, now));
 	return MIN(wait, disk_wait);
 }

@@ -74,6 +74,7 @@ static void bg_ticket(struct deploy *d, u64 now)
 	}
 	d->ticket = t;
 	d->have_ticket = true;
+	d->ticket_ns = now;
 	d->bg = deploy_profile_due(d) ? BG_PROFILE : BG_NOTE;
 }
 
@@ -118,7 +119,7 @@ static bool stage_wanted(const struct deploy *d)
 
 	store_second(d->store, &o);
 	/* Memory is empty at the next boot, and this version's. */
-	return next_wanted(d) && d->ticket.fill && !d->cfg.memory &&
+	return next_wanted(d) && d->ticket.fill && !d->ticket.metered && !d->cfg.memory &&
 	       !(o.complete && !memcmp(o.version, d->ticket.version, SHA256_BYTES));
 }
 
@@ -148,7 +149,7 @@ static void after_stage(struct deploy *d, u64 now, int err)
 	bg_later(d, now, stage_wanted(d) ? BG_STAGE_NS : BG_REFRESH_NS);
 }
 
-/* What the ticket says, for this boot (fill) and the next (the rest). */
+/* What the ticket says for the next boot. */
 static void bg_note(struct deploy *d, u64 now)
 {
 	const struct store_meta *meta = store_meta(d->store);
@@ -158,10 +159,6 @@ static void bg_note(struct deploy *d, u64 now)
 	int err = 0;
 
 	if (!d->note_started) {
-		struct disk_fill fill = { .on = d->ticket.fill && deploy_fill_fits(d),
-					  .limit_kib_s = d->ticket.fill_limit_kib };
-
-		disk_set_fill(d->disk, &fill);
 		memset(d->note_next, 0, sizeof(d->note_next));
 		if (next_wanted(d))
 			memcpy(d->note_next, d->ticket.version, SHA256_BYTES);

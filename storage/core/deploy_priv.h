@@ -137,6 +137,8 @@ struct deploy {
 	/* Documents. */
 	bool have_ticket;
 	struct ticket ticket;
+	u64 ticket_ns; /* when it came */
+	struct disk_fill fill; /* as the disk was told */
 	u8 *manifest; /* plat_alloc()ed until bound */
 	u32 manifest_bytes;
 	struct manifest m;
@@ -159,7 +161,7 @@ struct deploy {
 	/* The boot profile. */
 	u8 *profile; /* PROFILE_BYTES_MAX, plat_alloc()ed while it is being fetched */
 	bool profile_asked; /* once a boot */
-	bool profile_wanted; /* the first boot of this version here: note what it reads, tell the server */
+	bool profile_wanted; /* the first boot of this version here: the server shall know */
 	bool profile_over; /* it has been noted */
 
 	/* Behind the running guest. */
@@ -182,7 +184,6 @@ void deploy_drop_manifest(struct deploy *d);
 int deploy_run_ticket(struct deploy *d);
 enum deploy_code deploy_check_ticket(struct deploy *d, struct ticket *t, char *text, size_t room);
 enum store_policy deploy_ticket_policy(const struct ticket *t);
-bool deploy_fill_fits(const struct deploy *d);
 void deploy_say(struct deploy *d, const char *fmt, ...) __printf_like(2, 3);
 void deploy_go(struct deploy *d, enum deploy_step step);
 bool deploy_fail(struct deploy *d, enum deploy_step again, enum deploy_code code, const char *fmt,
@@ -201,6 +202,11 @@ int deploy_fetch_run(struct deploy *d, const u8 *digest, u32 plain_bytes, void *
 /* deploy_bg.c */
 bool deploy_step_ready(struct deploy *d);
 u64 deploy_ready_wait(const struct deploy *d, u64 now);
+
+/* deploy_fill.c */
+bool deploy_fill_fits(const struct deploy *d);
+void deploy_fill_now(const struct deploy *d, u64 now, struct disk_fill *out);
+u64 deploy_fill_poll(struct deploy *d, u64 now);
 
 /* deploy_profile.c */
 bool deploy_profile_due(const struct deploy *d);

@@ -23,7 +23,8 @@
 /** deploy_profile_due() - is there a profile to ask for? */
 bool deploy_profile_due(const struct deploy *d)
 {
-	return !d->profile_asked && d->cfg.source && !store_meta(d->store)->complete;
+	return !d->profile_asked && d->cfg.source && !store_meta(d->store)->complete &&
+	       !(d->have_ticket && d->ticket.metered);
 }
 
 static void play(struct deploy *d, u32 n)
@@ -66,7 +67,8 @@ static u64 boot_left(struct deploy *d, u64 now)
 {
 	struct disk_profile p;
 	struct disk_stats s;
-	u64 up_at = d->attached_ns + GUEST_UP_NS, quiet_at, end = d->attached_ns + PROFILE_LONGEST_NS;
+	u64 end = d->attached_ns + PROFILE_LONGEST_NS;
+	u64 up_at = d->attached_ns + GUEST_UP_NS, quiet_at;
 
 	disk_profile_state(d->disk, &p);
 	disk_stats(d->disk, &s);

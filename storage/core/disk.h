@@ -34,6 +34,7 @@ struct disk;
 struct disk_fill {
 	bool on;
 	u32 limit_kib_s; /* 0: none */
+	bool metered; /* nothing that the guest does not wait for: no read-ahead, no profile */
 	/*
 	 * Fill waits until the guest has missed nothing for so long. 0: the
 	 * default, 15 s: a boot reads in bursts, and fill is not to get between.

@@ -594,7 +594,8 @@ void sched_read(struct disk *d, u64 pos, u64 end)
 	struct stream *t;
 	struct cbuf *b;
 
-	if (!d->src || d->offline || d->quiescing || d->m->present == d->m->n)
+	if (!d->src || d->offline || d->quiescing || d->fill.metered ||
+	    d->m->present == d->m->n)
 		return;
 	t = stream_of(d, pos, end);
 	b = cbuf_find(d, c);

@@ -32,7 +32,7 @@ fuzz_gpt-libs := -lcrypto -lz
 
 # The state machine of a boot (storage/core/deploy.h).
 deploy-src := $(addprefix storage/core/, deploy.c deploy_slots.c deploy_claim.c deploy_bg.c \
-	deploy_profile.c deploy_report.c)
+	deploy_profile.c deploy_fill.c deploy_report.c)
 core-src += $(deploy-src)
 
 unit += deploy deploy_store

@@ -209,6 +209,34 @@ static int parse_required(const struct sigtext_line *lines, u32 count, struct ti
 	return 0;
 }
 
+/* "1320-360": minutes of the day; it may go over midnight. */
+static int parse_window(struct span v, struct ticket *t)
+{
+	struct span from = { v.s, 0 }, to;
+	u64 a, b;
+
+	while (from.n < v.n && v.s[from.n] != '-')
+		from.n++;
+	if (from.n == v.n)
+		return err_trace(-EINVAL);
+	to = (struct span){ v.s + from.n + 1, v.n - from.n - 1 };
+	if (parse_u64(from, TICKET_DAY_MINUTES - 1, &a) || parse_u64(to, TICKET_DAY_MINUTES - 1, &b))
+		return err_trace(-EINVAL);
+	t->fill_from = (u16)a;
+	t->fill_to = (u16)b;
+	return 0;
+}
+
+static int parse_switch(const struct span *v, bool *out)
+{
+	if (!v)
+		return 0;
+	if (!span_is(*v, "on") && !span_is(*v, "off"))
+		return err_trace(-EINVAL);
+	*out = span_is(*v, "on");
+	return 0;
+}
+
 static int parse_optional(const struct sigtext_line *lines, u32 count, struct ticket *t)
 {
 	const struct span *v;
@@ -224,12 +252,9 @@ static int parse_optional(const struct sigtext_line *lines, u32 count, struct ti
 	if (v && parse_claim(*v, t))
 		return err_trace(-EINVAL);
 	t->fill = true;
-	v = find(lines, count, "fill");
-	if (v && !span_is(*v, "on")) {
-		if (!span_is(*v, "off"))
-			return err_trace(-EINVAL);
-		t->fill = false;
-	}
+	if (parse_switch(find(lines, count, "fill"), &t->fill) ||
+	    parse_switch(find(lines, count, "metered"), &t->metered))
+		return err_trace(-EINVAL);
 	v = find(lines, count, "fill_limit");
 	if (v && parse_u64(*v, ~0u, &limit))
 		return err_trace(-EINVAL);
@@ -237,6 +262,9 @@ static int parse_optional(const struct sigtext_line *lines, u32 count, struct ti
 	v = find(lines, count, "time");
 	if (v && parse_u64(*v, ~0ull, &t->time_unix))
 		return err_trace(-EINVAL);
+	v = find(lines, count, "fill_window");
+	if (v && (parse_window(*v, t) || !t->time_unix))
+		return err_trace(-EINVAL); /* without a clock it means nothing */
 	return 0;
 }
 
@@ -347,7 +375,7 @@ static void put_digest(struct text_out *o, const char *key, const u8 *digest)
 int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n)
 {
 	struct text_out o = { .out = out, .room = room };
-	char uuid[GUID_TEXT_BYTES], claim[TICKET_DISK_SERIAL_MAX + 16];
+	char uuid[GUID_TEXT_BYTES], claim[TICKET_DISK_SERIAL_MAX + 16], window[16];
 	struct ticket check;
 
 	put(&o, "freshet-ticket", "1");
@@ -366,6 +394,11 @@ int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n)
 							   "none");
 	put(&o, "fill", t->fill ? "on" : "off");
 	put_u64(&o, "fill_limit", t->fill_limit_kib);
+	fmt_snprintf(window, sizeof(window), "%u-%u", t->fill_from, t->fill_to);
+	if (t->fill_from != t->fill_to)
+		put(&o, "fill_window", window);
+	if (t->metered)
+		put(&o, "metered", "on");
 	put_u64(&o, "time", t->time_unix);
 	if (o.full)
 		return err_trace(-ENOSPC);

@@ -21,6 +21,7 @@
 #define SIGTEXT_KEYS_MAX 48
 #define CHANNEL_NAME_MAX 63
 #define TICKET_DISK_SERIAL_MAX 40
+#define TICKET_DAY_MINUTES 1440u
 
 enum ticket_policy {
 	TICKET_POLICY_BOOT, /* guest writes vanish at reboot */
@@ -46,6 +47,8 @@ struct ticket {
 	char claim_serial[TICKET_DISK_SERIAL_MAX + 1];
 	bool fill;
 	u32 fill_limit_kib; /* KiB/s; 0: none */
+	u16 fill_from, fill_to; /* minutes of the UTC day when fill may run; equal: always */
+	bool metered; /* fetch nothing that the guest does not wait for */
 	u64 time_unix;
 };
 
@@ -59,7 +62,8 @@ struct channel {
  * ticket_parse() - text to struct, strictly
  *
  * Required: uuid, channel, serial, version, policy. Others default to
- * esp none, claim none, fill on, fill_limit 0, time 0.
+ * esp none, claim none, fill on, fill_limit 0, no fill_window,
+ * metered off, time 0.
  * Return: 0; -EINVAL; -EMSGSIZE beyond SIGTEXT_MAX.
  */
 int ticket_parse(const void *bytes, size_t n, struct ticket *out);

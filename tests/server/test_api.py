@@ -195,17 +195,17 @@ def test_settings_by_group_and_machine(own_site, serve):
 
 
 def test_fill_window(own_site, serve):
+    """By the server's clock in the settings, in UTC in the ticket: the PC keeps to it by itself."""
     srv = serve(own_site)
-    boot(srv, 1)
-    now = time.localtime()
-    m = now.tm_hour * 60 + now.tm_min
-    inside = "%02d:%02d-%02d:%02d" % (*divmod((m - 5) % 1440, 60), *divmod((m + 10) % 1440, 60))
-    outside = "%02d:%02d-%02d:%02d" % (*divmod((m + 10) % 1440, 60), *divmod((m + 20) % 1440, 60))
-    assert srv.api("PUT", "/groups/default", {"fill_window": outside})[0] == 200
-    assert boot(srv, 1)["fill"] == "off"
-    srv.api("PUT", "/groups/default", {"fill_window": inside})
-    assert boot(srv, 1)["fill"] == "on"
+    assert "fill_window" not in boot(srv, 1)
+    assert srv.api("PUT", "/groups/default", {"fill_window": "22:00-06:30"})[0] == 200
+    t = boot(srv, 1)
+    east = time.localtime().tm_gmtoff // 60
+    assert t["fill"] == "on" and abs(int(t["time"]) - time.time()) < 60
+    assert t["fill_window"] == "%d-%d" % ((22 * 60 - east) % 1440, (6 * 60 + 30 - east) % 1440)
     assert srv.api("PUT", "/groups/default", {"fill_window": "25:00-01:00"})[0] == 422
+    freshet("site", "set", "--data", own_site.data, "metered", "on")
+    assert boot(srv, 1)["metered"] == "on"
 
 
 def test_reset_update_wake(own_site, serve):

@@ -165,7 +165,8 @@ struct sim_source {
 	u64 serial;
 	u32 policy; /* enum ticket_policy */
 	bool fill;
-	u32 fill_limit;
+	u32 fill_limit, fill_from, fill_to;
+	bool metered;
 	bool claim_serial;
 	/* what went over the wire since the boot began */
 	u32 served; /* versions whose ticket was handed out, one bit each */
@@ -234,7 +235,8 @@ void sim_explain(enum blk_op op, u64 first, u32 n, int err);
 struct sim_totals {
 	u64 boots, ready, complete, cuts, warm, orderly;
 	u64 pushes, rollbacks, switches, claims, rots, bads, supers, offline;
-	u64 profiles, listed, checked, rolled_back, dropped, enospc, eio, repaired, checkpoints, hours_ns;
+	u64 profiles, listed;
+	u64 checked, rolled_back, dropped, enospc, eio, repaired, checkpoints, hours_ns;
 };
 
 extern struct sim_totals sim_total;

@@ -184,7 +184,9 @@ static u32 make_ticket(struct sim_source *s, u8 *out, u32 room)
 {
 	struct ticket t = { .uuid = { 7 }, .channel = "sim/stable", .serial = s->serial,
 			    .policy = s->policy, .claim = TICKET_CLAIM_BLANK,
-			    .fill = s->fill, .fill_limit_kib = s->fill_limit };
+			    .fill = s->fill, .fill_limit_kib = s->fill_limit,
+			    .fill_from = s->fill_from, .fill_to = s->fill_to,
+			    .metered = s->metered, .time_unix = 1 + sim_now / NS_PER_SEC };
 	u8 digest[32], sig[64];
 	size_t n;
 

@@ -223,6 +223,13 @@ static void admin(void)
 		w.net.fill = !w.net.fill && !w.wide;
 	if (sim_one_in(&w.rng, 16))
 		w.net.fill_limit = sim_one_in(&w.rng, 2) ? 0 : 100 + sim_below(&w.rng, 4000);
+	if (sim_one_in(&w.rng, 16))
+		w.net.metered = !w.net.metered && sim_one_in(&w.rng, 2);
+	if (sim_one_in(&w.rng, 16)) {
+		w.net.fill_from = sim_below(&w.rng, TICKET_DAY_MINUTES);
+		w.net.fill_to = sim_one_in(&w.rng, 2) ? w.net.fill_from :
+							sim_below(&w.rng, TICKET_DAY_MINUTES);
+	}
 }
 
 /* ---------------------------------------------------------------- damage */
@@ -647,7 +654,7 @@ static bool can_complete(void)
 {
 	const struct store *s = store();
 
-	return w.dep->ticket.fill && w.net.fill && w.dep->disk->keep_failed < 16 && !s->failed &&
+	return w.dep->disk->fill.on && w.net.fill && !w.net.metered && w.dep->disk->keep_failed < 16 && !s->failed &&
 	       !w.dep->disk->st.store_full &&
 	       s->slots.free > w.dep->disk->reserve + (s->map->n - s->map->present);
 }

@@ -49,7 +49,7 @@ struct fake_source {
 		u32 n;
 	} objects[1024]; /* manifests and chunks */
 	u32 object_count;
-	u8 profile[PROFILE_BYTES_MAX], told[PROFILE_BYTES_MAX]; /* boot profiles: asked for, posted */
+	u8 profile[PROFILE_BYTES_MAX], told[PROFILE_BYTES_MAX]; /* asked for, posted */
 	u32 profile_bytes, told_bytes, profile_gets, tolds;
 	u32 gets, fetches, posts;
 	char last_path[256], last_post[8192];

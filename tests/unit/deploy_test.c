@@ -1193,6 +1193,67 @@ static void endless_boot_ends(void **state)
 	assert_int_equal(fake_store.stops, 1);
 }
 
+/* 22:00 to 06:00, as seen by a PC that gets its ticket at 21:59, and asks for no other. */
+static void window_is_kept_without_asking(void **state)
+{
+	(void)state;
+	ticket.fill_from = 22 * 60;
+	ticket.fill_to = 6 * 60;
+	ticket.time_unix = 1000 * 86400ull + 22 * 3600 - 60;
+	issue();
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	assert_false(fake_store.last_cfg.fill.on);
+	net.ticket_status = 404; /* no other */
+	run_for(50);
+	assert_false(fake_store.fill.on);
+	run_for(20);
+	assert_true(fake_store.fill.on);
+	plat_host_now_ns += (8 * 3600 - 100) * NS_PER_SEC;
+	run_for(60);
+	assert_true(fake_store.fill.on);
+	run_for(60);
+	assert_false(fake_store.fill.on);
+}
+
+static void window_inside_a_day(void **state)
+{
+	(void)state;
+	ticket.fill_from = 8 * 60;
+	ticket.fill_to = 18 * 60;
+	ticket.time_unix = 12 * 3600;
+	issue();
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	assert_true(fake_store.last_cfg.fill.on);
+	ticket.time_unix = 19 * 3600;
+	issue();
+	run_for(310); /* it asks again */
+	assert_false(fake_store.fill.on);
+}
+
+static void metered_fetches_nothing_ahead(void **state)
+{
+	(void)state;
+	ticket.metered = true;
+	ticket.fill_limit_kib = 7;
+	publish_profile(key);
+	issue();
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	assert_false(fake_store.last_cfg.fill.on);
+	assert_true(fake_store.last_cfg.fill.metered);
+	run_for(5);
+	assert_int_equal(net.profile_gets, 0);
+	ticket.metered = false;
+	issue();
+	run_for(310);
+	assert_true(fake_store.fill.on);
+	assert_false(fake_store.fill.metered);
+	assert_int_equal(fake_store.fill.limit_kib_s, 7);
+	assert_int_equal(net.profile_gets, 1);
+}
+
 static void create_checks_its_arguments(void **state)
 {
 	struct deploy_cfg cfg = { .blk = &disk.dev, .source = &net.src, .keys = keys };
@@ -1247,6 +1308,9 @@ int main(void)
 		T(complete_store_asks_for_no_profile),
 		T(what_a_boot_read_is_told_once),
 		T(endless_boot_ends),
+		T(window_is_kept_without_asking),
+		T(window_inside_a_day),
+		T(metered_fetches_nothing_ahead),
 		T(complete_store_without_a_network_card),
 		T(blank_disk_without_a_network_card),
 		T(incomplete_store_can_be_tried),

@@ -71,6 +71,9 @@ static struct ticket sample(void)
 		.claim_serial = "S4EV NF0M 123456",
 		.fill = false,
 		.fill_limit_kib = 4294967295u,
+		.fill_from = 1320,
+		.fill_to = 360,
+		.metered = true,
 		.time_unix = 1700000000,
 	};
 
@@ -101,6 +104,9 @@ static void ticket_round_trip(void **state)
 	assert_string_equal(got.claim_serial, t.claim_serial);
 	assert_false(got.fill);
 	assert_true(got.fill_limit_kib == t.fill_limit_kib);
+	assert_int_equal(got.fill_from, 1320);
+	assert_int_equal(got.fill_to, 360);
+	assert_true(got.metered);
 	assert_true(got.time_unix == t.time_unix);
 	assert_int_equal(sigtext_verify(text, n, pub, 1), 0);
 }
@@ -116,6 +122,9 @@ static void defaults(void **state)
 	assert_int_equal(t.claim, TICKET_CLAIM_NONE);
 	assert_true(t.fill);
 	assert_int_equal(t.fill_limit_kib, 0);
+	assert_int_equal(t.fill_from, t.fill_to);
+	assert_false(t.metered);
+	assert_int_equal(parse(MUST "fill_window 0-1439\ntime 1\n"), 0);
 	assert_int_equal(t.serial, 7);
 	assert_int_equal(parse(MUST "peers 10.0.0.1 10.0.0.2\nsomething new\n"), 0);
 }
@@ -159,6 +168,15 @@ static void strictness(void **state)
 		MUST "Fill on\n",
 		MUST "fill\ton\n",
 		MUST "fill on", /* no newline */
+		MUST "fill_window 1-2\n", /* no time */
+		MUST "fill_window 1-2\ntime 0\n",
+		MUST "fill_window 1440-2\ntime 1\n",
+		MUST "fill_window 1-1440\ntime 1\n",
+		MUST "fill_window 1-\ntime 1\n",
+		MUST "fill_window -1\ntime 1\n",
+		MUST "fill_window 5\ntime 1\n",
+		MUST "fill_window 1-2-3\ntime 1\n",
+		MUST "metered yes\n",
 		MUST "fill_limit -1\n",
 		MUST "fill_limit +1\n",
 		MUST "fill_limit 01\n",

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -88,6 +89,48 @@ static void settings(void **state)
 	assert_int_equal(line, 3);
 	assert_int_equal(siteconf_apply("machine x\n", UUID, &t, &line), -EINVAL);
 	assert_int_equal(siteconf_apply("fill_limit 4294967296", UUID, &t, &line), -ERANGE);
+}
+
+static void window(const char *value, u32 from, u32 to)
+{
+	struct ticket t = { .fill_from = 7, .fill_to = 7 };
+
+	assert_int_equal(siteconf_set(&t, "fill_window", value), 0);
+	assert_int_equal(t.fill_from, from);
+	assert_int_equal(t.fill_to, to);
+}
+
+/* By the server's clock; in the ticket by UTC. */
+static void windows(void **state)
+{
+	static const char *const bad[] = {
+		"", "22:00", "22:00-6:00", "22:00-06:60", "25:00-06:00", "24:01-06:00",
+		"22:00-06:00 ", "22.00-06:00", "aa:00-06:00", "22:00_06:00",
+	};
+	struct ticket t = { 0 };
+
+	(void)state;
+	setenv("TZ", "UTC0", 1);
+	tzset();
+	window("22:00-06:00", 1320, 360);
+	window("08:00-24:00", 480, 0);
+	window("00:00-24:00", 0, 0);
+	window("none", 0, 0);
+	setenv("TZ", "EAST-9:30", 1);
+	tzset();
+	window("22:00-06:00", 750, 1230);
+	setenv("TZ", "WEST8", 1);
+	tzset();
+	window("22:00-06:00", 360, 840);
+	unsetenv("TZ");
+	tzset();
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(siteconf_set(&t, "fill_window", bad[i]), -EINVAL);
+	assert_int_equal(siteconf_set(&t, "metered", "on"), 0);
+	assert_true(t.metered);
+	assert_int_equal(siteconf_set(&t, "metered", "off"), 0);
+	assert_false(t.metered);
+	assert_int_equal(siteconf_set(&t, "metered", "perhaps"), -EINVAL);
 }
 
 static void edit(const char *text, const char *uuid, const char *key, const char *value,
@@ -201,7 +244,8 @@ static void channels(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names),    cmocka_unit_test(settings), cmocka_unit_test(edits),
+		cmocka_unit_test(names),    cmocka_unit_test(settings), cmocka_unit_test(windows),
+		cmocka_unit_test(edits),
 		cmocka_unit_test(files),    cmocka_unit_test(channels),
 	};
 

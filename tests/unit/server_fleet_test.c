@@ -213,18 +213,6 @@ static void settings(void **state)
 	fleet_close(f);
 }
 
-static void windows(void **state)
-{
-	(void)state;
-	assert_true(fleet_window_open(NULL, 0));
-	assert_true(fleet_window_open("22:00-06:00", 23 * 60));
-	assert_true(fleet_window_open("22:00-06:00", 0));
-	assert_false(fleet_window_open("22:00-06:00", 6 * 60));
-	assert_false(fleet_window_open("08:00-18:00", 7 * 60 + 59));
-	assert_true(fleet_window_open("08:00-18:00", 8 * 60));
-	assert_false(fleet_window_open("08:00-18:00", 18 * 60));
-}
-
 static void tokens(void **state)
 {
 	struct fleet *f = begin();
@@ -358,7 +346,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reports),  cmocka_unit_test(identity), cmocka_unit_test(enrolment),
-		cmocka_unit_test(settings), cmocka_unit_test(windows),	cmocka_unit_test(tokens),
+		cmocka_unit_test(settings),	cmocka_unit_test(tokens),
 		cmocka_unit_test(history),  cmocka_unit_test(rollouts), cmocka_unit_test(migration),
 	};
 
