@@ -18,7 +18,7 @@ enum blk_op {
 	BLK_READ,
 	BLK_WRITE,
 	BLK_FLUSH,
-	BLK_TRIM, /* contents become undefined (Freshet: zeroes or old) */
+	BLK_TRIM, /* contents become undefined; of the virtual disk, whole 4 KiB: zeroes */
 	BLK_WRITE_ZEROES,
 };
 

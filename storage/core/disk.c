@@ -164,7 +164,7 @@ static void quiesced(struct store_sync *w, int err)
 
 static void quiesce_poll(struct disk *d)
 {
-	if (!d->quiescing || d->quiesce_syncing || sched_busy(d))
+	if (!d->quiescing || d->quiesce_syncing || sched_busy(d) || reclaim_busy(d))
 		return;
 	d->quiesce_syncing = true;
 	d->quiesce_sync.done = quiesced;
@@ -193,6 +193,7 @@ static u64 poll_round(struct disk *d)
 		return ~0ull;
 	sched_poll(d);
 	guestio_poll(d);
+	reclaim_poll(d);
 	quiesce_poll(d);
 	profile_poll(d);
 	next = sched_fill(d);

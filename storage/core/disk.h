@@ -166,7 +166,7 @@ int disk_profile_play(struct disk *d, const void *bytes, u32 n);
 
 struct disk_stats {
 	u64 guest_reads, guest_writes, guest_flushes; /* requests */
-	u64 guest_read_bytes, guest_write_bytes;
+	u64 guest_read_bytes, guest_write_bytes, guest_trim_bytes;
 	u64 asked_bytes; /* distinct 4 KiB blocks of the image the guest has read */
 	u64 local_bytes; /* read from the store's chunks */
 	u64 overlay_bytes; /* read from the overlay */
@@ -175,6 +175,7 @@ struct disk_stats {
 	u64 fetched_bytes; /* plain bytes from the source, without table pages */
 	u64 demand_chunks, ahead_chunks, fill_chunks; /* fetched, by cause */
 	u64 ahead_used; /* of those fetched ahead: a guest read them later */
+	u64 reclaimed_slots; /* of guest writes, emptied by TRIM or zeroes */
 	u64 listed_chunks; /* fetched because the boot profile has them; not in the others */
 	u64 boot_demand_chunks; /* demand_chunks when the boot was over */
 	u64 page_chunks; /* table pages fetched */

@@ -5,6 +5,7 @@
  * bind.c	opening: the store's version or another one
  * sched.c	chunk buffers: what to fetch, when, and where it goes
  * guestio.c	the guest's requests, cut into parts
+ * reclaim.c	overlay slots that TRIM has emptied
  * profile.c	what this boot reads, and what earlier ones have read
  */
 #ifndef STORAGE_CORE_DISK_PRIV_H
@@ -94,6 +95,7 @@ struct gop {
 	int err;
 	bool remapped; /* overlay mappings changed that are not durable */
 	bool waited; /* for the source */
+	u32 steps; /* without I/O, since it was looked at last */
 	u64 start_ns;
 	struct store_sync sync;
 };
@@ -106,6 +108,7 @@ struct part {
 	bool rmw; /* a partial block: read it into the bounce buffer first */
 	bool check; /* data of base chunks: verify before use */
 	bool unread; /* ... the device could not read it */
+	u8 parity; /* an overlay read: which count of reclaim.reads it is in */
 	u64 block; /* first block of the image */
 	u32 nblocks;
 	u32 off; /* in the first block, with a bounce buffer */
@@ -184,6 +187,18 @@ struct player {
 	u32 n, at, in; /* the next is runs[at].first + in */
 };
 
+#define RECLAIM_MAX 256u
+
+/* Overlay slots on their way to being free; reclaim.c. */
+struct reclaim {
+	u32 slots[RECLAIM_MAX], going[RECLAIM_MAX];
+	u32 n, ngoing;
+	bool syncing;
+	u8 parity;
+	u32 reads[2]; /* of overlay slots, in flight */
+	struct store_sync sync;
+};
+
 struct disk {
 	struct blk_dev blk;
 	struct store *s;
@@ -226,6 +241,7 @@ struct disk {
 	u64 stage_time; /* when staging last went on */
 
 	struct stage stage;
+	struct reclaim reclaim;
 
 	/* guest */
 	struct list incoming; /* blk_req */
@@ -272,6 +288,11 @@ void sched_page(struct disk *d, u32 page, const u8 *data); /* a table page's con
 void sched_room(struct disk *d); /* slots have become free */
 /** sched_fill_wait() - ns until something may be fetched in the background; 0: now; ~0: no idea */
 u64 sched_fill_wait(struct disk *d);
+
+/* reclaim.c */
+bool reclaim_put(struct disk *d, u32 slot);
+bool reclaim_busy(const struct disk *d);
+void reclaim_poll(struct disk *d);
 
 /* profile.c */
 int profile_init(struct disk *d);

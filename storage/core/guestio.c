@@ -18,7 +18,8 @@
  * overlay does not have reads it into a bounce buffer first; meanwhile nothing
  * else may write this block, and no such read may start while a write to the
  * block is in flight. WRITE ZEROES changes mappings only, and waits for
- * writes in flight too.
+ * writes in flight too. TRIM is WRITE ZEROES of the whole blocks in its range; a
+ * chunk that then has no block in its overlay slot gives it back (reclaim.c).
  *
  * When parts, bounce buffers or chunk buffers run out, the request stalls
  * where it is and goes on when some are free.
@@ -44,6 +45,8 @@ enum step {
 	STEP_ON,
 	STEP_STALL,
 };
+
+#define ZERO_STEPS 4096u /* chunks zeroed before others get their turn */
 
 static void part_verify(struct part *p);
 static void rmw_write(struct part *p);
@@ -438,10 +441,20 @@ static void ovl_read(struct blk_req *r, int err)
 {
 	struct part *p = container_of(r, struct part, req);
 
+	p->g->d->reclaim.reads[p->parity]--;
 	if (err)
 		part_done(p, -EIO);
 	else
 		part_data(p);
+}
+
+static void part_read_ovl(struct part *p, u64 dev, u32 sub)
+{
+	struct reclaim *r = &p->g->d->reclaim;
+
+	p->parity = r->parity;
+	r->reads[p->parity]++;
+	part_io(p, BLK_READ, dev, sub, ovl_read);
 }
 
 /* ---------------------------------------------------------------- where a block is */
@@ -571,7 +584,10 @@ static enum step read_dev(struct gop *g, enum kind kind, u64 block, u64 dev, u32
 	else
 		d->st.overlay_bytes += bytes;
 	advance(g, bytes);
-	part_io(p, BLK_READ, dev, sub, kind == KIND_BASE ? base_read : ovl_read);
+	if (kind == KIND_BASE)
+		part_io(p, BLK_READ, dev, sub, base_read);
+	else
+		part_read_ovl(p, dev, sub);
 	return STEP_ON;
 }
 
@@ -730,7 +746,7 @@ static enum step rmw_step(struct gop *g, u64 block, u32 boff, u32 bytes)
 		return STEP_ON;
 	case KIND_OVL:
 		advance(g, bytes);
-		part_io(p, BLK_READ, dev, 0, ovl_read);
+		part_read_ovl(p, dev, 0);
 		return STEP_ON;
 	case KIND_BASE:
 		p->check = true;
@@ -835,11 +851,41 @@ static enum step write_step(struct gop *g)
 	return STEP_ON;
 }
 
+/*
+ * Chunk @c may have lost its last block in its slot: give that back. Not while a
+ * write to it is in flight, which would put a block there. False: later.
+ */
+static bool ovl_release(struct gop *g, u32 c)
+{
+	struct disk *d = g->d;
+	struct chunkmap *m = d->m;
+	u64 first = (u64)c << m->bpc_shift;
+
+	if (m->ovl[c] == SLOT_NONE || d->s->failed || write_active(d, first, m->bpc, false) ||
+	    bitmap_next_set(m->valid, first + m->bpc, first) < first + m->bpc)
+		return true;
+	if (!reclaim_put(d, m->ovl[c]))
+		return false;
+	m->ovl[c] = SLOT_NONE;
+	m->slots_ovl--;
+	if (d->s->keep_overlay) {
+		chunkmap_dirty(m, c);
+		g->remapped = true;
+	}
+	return true;
+}
+
 static enum step zero_step(struct gop *g)
 {
 	struct disk *d = g->d;
 	u64 block = g->pos >> BLOCK_SHIFT, left = g->end - g->pos, n;
 	u32 boff = (u32)g->pos & (BLOCK_BYTES - 1), c = (u32)(block >> d->m->bpc_shift);
+
+	if (++g->steps > ZERO_STEPS) {
+		g->steps = 0;
+		d->again = true; /* others first */
+		return STEP_STALL;
+	}
 
 	if (boff || left < BLOCK_BYTES)
 		return write_partial(g, block, boff, (u32)MIN((u64)BLOCK_BYTES - boff, left));
@@ -849,6 +895,8 @@ static enum step zero_step(struct gop *g)
 		return STEP_STALL;
 	if (d->m->base[c] != SLOT_ZERO || chunkmap_ovl_any(d->m, c))
 		remap(g, block, n, true);
+	if (!ovl_release(g, c))
+		return STEP_STALL;
 	g->pos += n << BLOCK_SHIFT;
 	return STEP_ON;
 }
@@ -907,6 +955,7 @@ static void count(struct disk *d, const struct gop *g)
 		d->st.guest_flushes++;
 		break;
 	case BLK_TRIM:
+		d->st.guest_trim_bytes += bytes;
 		break;
 	}
 }
@@ -934,6 +983,11 @@ static void gop_start(struct disk *d, struct blk_req *r)
 		g->pos = r->lba * d->blk.sector_bytes;
 		g->end = g->pos + (u64)r->sectors * d->blk.sector_bytes;
 	}
+	if (r->op == BLK_TRIM) {
+		/* whole blocks; what is left of others stays what it is */
+		g->end = ALIGN_DOWN((r->lba + r->sectors) * d->blk.sector_bytes, BLOCK_BYTES);
+		g->pos = MIN(ALIGN_UP(r->lba * d->blk.sector_bytes, BLOCK_BYTES), g->end);
+	}
 	count(d, g);
 	if (r->op == BLK_FLUSH) {
 		if (d->s->keep_overlay) {
@@ -952,7 +1006,6 @@ static void gop_start(struct disk *d, struct blk_req *r)
 		sched_read(d, pos, end);
 		return;
 	}
-	/* a trimmed block reads as what it was: allowed, and free */
 	if (!gop_run(g))
 		list_add_tail(&d->stalled, &g->link);
 }

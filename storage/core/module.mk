@@ -1,5 +1,5 @@
 store-core := $(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c imagemap.c sched.c \
-	      guestio.c bind.c stage.c profile.c disk.c) \
+	      guestio.c bind.c stage.c profile.c reclaim.c disk.c) \
 	storage/format/journal.c
 core-src += $(store-core)
 
@@ -14,6 +14,10 @@ unit_store_crash-libs := -lcrypto -lz
 unit += disk_basic
 unit_disk_basic-src = tests/unit/disk_basic_test.c $(store-test)
 unit_disk_basic-libs := -lcrypto -lz
+
+unit += trim
+unit_trim-src = tests/unit/trim_test.c $(store-test)
+unit_trim-libs := -lcrypto -lz
 
 unit += profile
 unit_profile-src = tests/unit/profile_test.c $(store-test)

@@ -200,8 +200,8 @@ void profile_poll(struct disk *d)
 	struct cbuf *c;
 	u32 flight, i;
 
-	if (p->at == p->n || !d->src || d->fill.metered || d->offline || d->quiescing || d->s->failed ||
-	    d->st.store_full)
+	if (p->at == p->n || !d->src || d->fill.metered || d->offline || d->quiescing ||
+	    d->s->failed || d->st.store_full)
 		return;
 	flight = listed_in_flight(d);
 	while (flight < PROFILE_FLIGHT && (i = play_next(d)) != ~0u) {

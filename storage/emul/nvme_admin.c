@@ -186,6 +186,7 @@ static void nguid(const struct nvme_emul *e, u8 out[16])
 static void identify_ns(const struct nvme_emul *e, struct nvme_id_ns *n)
 {
 	n->nsze = n->ncap = n->nuse = e->blk->sectors;
+	n->dlfeat = NVME_DLFEAT_ZEROES;
 	n->lbaf[0].lbads = (u8)__builtin_ctz(e->blk->sector_bytes);
 	nguid(e, n->nguid);
 }

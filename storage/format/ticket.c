@@ -220,7 +220,8 @@ static int parse_window(struct span v, struct ticket *t)
 	if (from.n == v.n)
 		return err_trace(-EINVAL);
 	to = (struct span){ v.s + from.n + 1, v.n - from.n - 1 };
-	if (parse_u64(from, TICKET_DAY_MINUTES - 1, &a) || parse_u64(to, TICKET_DAY_MINUTES - 1, &b))
+	if (parse_u64(from, TICKET_DAY_MINUTES - 1, &a) ||
+	    parse_u64(to, TICKET_DAY_MINUTES - 1, &b))
 		return err_trace(-EINVAL);
 	t->fill_from = (u16)a;
 	t->fill_to = (u16)b;

@@ -298,6 +298,7 @@ struct nvme_id_ns {
 	u8 mc, dpc, dps;
 	u8 nmic, rescap, fpi;
 	u8 dlfeat;
+#define NVME_DLFEAT_ZEROES 1 /* deallocated blocks read as zeroes */
 	u16 nawun, nawupf, nacwu, nabsn, nabo, nabspf, noiob;
 	u8 nvmcap[16];
 	u8 reserved64[40];

@@ -95,6 +95,17 @@ static void reading(void)
 	sim_model_reading(oldest);
 }
 
+/* Whole blocks of 4 KiB are zero now; the others may be what they were, or zeroes. */
+static void trimmed(const struct op *o, bool ok)
+{
+	u64 end = o->first + o->n, from = MIN(ALIGN_UP(o->first, 8ull), end);
+	u64 to = MAX(ALIGN_DOWN(end, 8ull), from);
+
+	sim_model_written(o->first, (u32)(from - o->first), o->id, o->sub, false, false);
+	sim_model_written(from, (u32)(to - from), o->id, o->sub, ok, false);
+	sim_model_written(to, (u32)(end - to), o->id, o->sub, false, false);
+}
+
 static void done(struct blk_req *r, int err)
 {
 	struct op *o = r->owner;
@@ -121,8 +132,8 @@ static void done(struct blk_req *r, int err)
 	case BLK_WRITE_ZEROES:
 		sim_model_written(o->first, o->n, o->id, o->sub, !err, r->fua && durable);
 		break;
-	case BLK_TRIM: /* what it was, or zeroes */
-		sim_model_written(o->first, o->n, o->id, o->sub, false, false);
+	case BLK_TRIM:
+		trimmed(o, !err);
 		break;
 	case BLK_FLUSH:
 		if (!err && durable)
@@ -227,9 +238,9 @@ static void one(void)
 		return;
 	if (what >= 45 && what < 82)
 		kind = BLK_WRITE;
-	else if (what >= 82 && what < 87 && sim_has(SIM_ZEROES))
+	else if (what >= 82 && what < 86 && sim_has(SIM_ZEROES))
 		kind = BLK_WRITE_ZEROES;
-	else if (what >= 87 && what < 90 && sim_has(SIM_TRIM))
+	else if (what >= 86 && what < 90 && sim_has(SIM_TRIM))
 		kind = BLK_TRIM;
 	else if (what >= 90)
 		kind = BLK_FLUSH;

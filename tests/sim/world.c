@@ -431,6 +431,7 @@ static void check_space(void)
 		}
 	}
 	flying += w.dep->disk->stage.busy && w.dep->disk->stage.blocks;
+	flying += w.dep->disk->reclaim.n + w.dep->disk->reclaim.ngoing;
 	for (u32 i = 0; i < w.dep->disk->npool; i++) {
 		struct cbuf *c = &w.dep->disk->pool[i];
 
@@ -654,7 +655,8 @@ static bool can_complete(void)
 {
 	const struct store *s = store();
 
-	return w.dep->disk->fill.on && w.net.fill && !w.net.metered && w.dep->disk->keep_failed < 16 && !s->failed &&
+	return w.dep->disk->fill.on && w.net.fill && !w.net.metered &&
+	       w.dep->disk->keep_failed < 16 && !s->failed &&
 	       !w.dep->disk->st.store_full &&
 	       s->slots.free > w.dep->disk->reserve + (s->map->n - s->map->present);
 }
@@ -933,6 +935,7 @@ static void power_off(void)
 		sim_total.repaired += w.dep->disk->st.repaired_chunks;
 		sim_total.checkpoints += store()->checkpoints;
 		sim_total.listed += w.dep->disk->st.listed_chunks;
+		sim_total.reclaimed += w.dep->disk->st.reclaimed_slots;
 	}
 	if (w.ending == END_ORDERLY && !w.disk.dead && w.attached) {
 		sim_total.orderly++;

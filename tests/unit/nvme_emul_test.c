@@ -289,6 +289,7 @@ static void identify(void **state)
 	assert_int_equal(ADM(6, .prp1 = D + 0x800, .prp2 = D + 0x2000, .nsid = 1, .cdw10 = 0), 0);
 	n = (struct nvme_id_ns *)(g.ram + DATA + 0x800);
 	assert_int_equal(n->nsze, SECTORS);
+	assert_int_equal(n->dlfeat, 1);
 	assert_int_equal(n->lbaf[0].lbads, 9);
 	assert_int_equal(n->nlbaf, 0);
 	assert_int_equal(g.ram[DATA + 0x1000], 0xff);
