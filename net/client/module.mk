@@ -3,7 +3,7 @@ core-src += $(client-src)
 
 # The whole way from the socketless client to the wire, hosted. Recursive: later
 # folders fill in their lists.
-net-host = $(client-src) net/http/http.c net/stack/stack.c net/stack/addr.c $(lwip-src)
+net-host = $(client-src) net/http/http.c net/stack/stack.c net/stack/addr.c net/stack/share.c net/stack/sorter.c $(lwip-src)
 
 unit += client
 unit_client-src = tests/unit/client_test.c tests/fakes/net_mirror.c tests/fakes/net_httpd.c \

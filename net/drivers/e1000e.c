@@ -5,21 +5,25 @@
  * the caller's segments as they are. Legacy descriptors: they are the same in
  * the whole family and carry the checksum verdict.
  *
- * There is no interrupt handler. The card's receive cause is a doorbell that
- * wakes the pump; poll() then looks at descriptors in memory. Transmission
- * and link changes raise no doorbell: sent frames are reaped at the next
- * poll, and the link is read from STATUS once in LINK_CHECK_NS, so that every
- * doorbell is explained by a receive descriptor.
+ * There is no interrupt handler. The card's causes are doorbells that wake the
+ * pump; poll() then looks at descriptors in memory. Received frames ring, and
+ * sent frames while one is out that somebody waits for (netif_tx.bell); others
+ * are reaped at the next poll. Every doorbell is explained by a descriptor.
+ *
+ * Link changes do not ring: with MSI-X they share the "other" cause with what
+ * memory does not explain (QEMU raises it for every TCP acknowledgement), and
+ * an unexplained NMI is the guest's. The link is read from STATUS at a poll, once
+ * in LINK_CHECK_NS.
  *
  * The 82574 masks a cause by itself when its MSI-X message goes out (EIAC);
  * parts with plain MSI keep the cause asserted until ICR is written. poll()
- * ends the same way for both, and only when the ring was seen empty:
+ * ends the same way for both, and only when the rings were seen empty:
  *
  *	drain; write ICR (forget what was drained); look again; write IMS
  *
  * A frame that lands before the second look is drained, one that lands after
  * it rings. Doorbells already on their way when the ring was drained remain;
- * e1000e_work() owns up to those.
+ * work() owns up to those.
  *
  * A card without MSI-X and MSI (82540EM: PCI 2.2, a pin and nothing else) has
  * no doorbell. Its causes stay masked for ever, because its pin may be wired to
@@ -107,6 +111,7 @@ static const struct e1000e_model models[] = {
 struct tx_slot {
 	void (*done)(void *ctx); /* on a frame's last descriptor, else NULL */
 	void *ctx;
+	bool bell; /* likewise */
 	u32 last; /* on a frame's first descriptor: index of its last */
 };
 
@@ -114,8 +119,8 @@ struct e1000e {
 	struct netif_dev dev;
 	struct bus_dev *bus; /* (c) */
 	const struct e1000e_model *model; /* (c) */
-	bool irq; /* (c) */
 	u32 irq_causes; /* (c) what IMS is given */
+	u32 irq_tx_cause; /* (c) in addition, while tx_bells is not 0 */
 
 	volatile struct e1000_rx_desc *rx; /* (c) */
 	u64 rx_dma;
@@ -124,7 +129,7 @@ struct e1000e {
 	u32 rx_next; /* the descriptor that the card fills next; (a) read by work() */
 	u32 rx_owed; /* drained and not yet given back by the tail */
 	bool rx_skip; /* in the middle of a frame longer than a buffer */
-	bool rx_recent; /* (a) poll() drained something since work() */
+	bool recent; /* (a) poll() found what rings since work() */
 	bool rang; /* (a) a doorbell was ours: the cause may be masked now */
 
 	volatile struct e1000_tx_desc *tx; /* (c) */
@@ -133,7 +138,10 @@ struct e1000e {
 	u32 tx_next; /* where the next frame goes */
 	u32 tx_clean; /* oldest frame not yet reaped */
 	u64 tx_since_ns; /* when the transmitter last moved, or got work while idle */
+	u32 tx_bells; /* frames in the ring that shall ring; (a) read by work() */
+	bool tx_armed; /* IMS was last given the cause */
 
+	struct netif_filter filter;
 	bool link;
 	u64 link_next_ns, link_down_ns;
 	struct e1000e_counters n;
@@ -304,12 +312,28 @@ static void hw_errata(struct e1000e *e)
 static void hw_filters(struct e1000e *e)
 {
 	u32 words = e->model->flags & F_ICH ? E1000_MTA_WORDS_ICH : E1000_MTA_WORDS;
+	u32 mta[E1000_MTA_WORDS] = { 0 };
 	const u8 *m = e->dev.mac;
 
 	wr(e, E1000_RAL(0), m[0] | (u32)m[1] << 8 | (u32)m[2] << 16 | (u32)m[3] << 24);
 	wr(e, E1000_RAH(0), m[4] | (u32)m[5] << 8 | E1000_RAH_AV);
+	for (u32 i = 0; i < e->filter.n; i++) {
+		/* the address's topmost bits, as many as the table has [82574 §10.2.5.12] */
+		u32 top = e->filter.multicast[i][4] | (u32)e->filter.multicast[i][5] << 8;
+		u32 bit = words == E1000_MTA_WORDS ? top >> 4 : top >> 6;
+
+		mta[bit / 32] |= BIT(bit % 32);
+	}
 	for (u32 i = 0; i < words; i++)
-		wr(e, E1000_MTA(i), 0);
+		wr(e, E1000_MTA(i), mta[i]);
+}
+
+/* 2 KiB buffers are BSIZE 0; long frames off, FCS stripped. */
+static u32 rctl(const struct e1000e *e)
+{
+	return E1000_RCTL_EN | E1000_RCTL_BAM | E1000_RCTL_SECRC |
+	       (e->filter.promiscuous ? E1000_RCTL_UPE | E1000_RCTL_MPE : 0) |
+	       (e->filter.all_multicast ? E1000_RCTL_MPE : 0);
 }
 
 static void hw_rx_start(struct e1000e *e)
@@ -334,8 +358,7 @@ static void hw_rx_start(struct e1000e *e)
 	if (!(e->model->flags & F_PCI))
 		wr(e, E1000_RFCTL, rd(e, E1000_RFCTL) & ~E1000_RFCTL_EXSTEN);
 	wr(e, E1000_RXCSUM, E1000_RXCSUM_IPOFL | E1000_RXCSUM_TUOFL);
-	/* 2 KiB buffers are BSIZE 0; long frames off, FCS stripped, no promiscuity */
-	wr(e, E1000_RCTL, E1000_RCTL_EN | E1000_RCTL_BAM | E1000_RCTL_SECRC);
+	wr(e, E1000_RCTL, rctl(e));
 	wr(e, E1000_RDT, RX_DESCS - 1);
 }
 
@@ -344,6 +367,7 @@ static void hw_tx_start(struct e1000e *e)
 	for (u32 i = 0; i < TX_DESCS; i++)
 		e->tx[i].status = 0;
 	e->tx_next = e->tx_clean = 0;
+	e->tx_armed = false;
 	dma_barrier();
 	wr(e, E1000_TDBAL, (u32)e->tx_dma);
 	wr(e, E1000_TDBAH, (u32)(e->tx_dma >> 32));
@@ -362,13 +386,13 @@ static void hw_tx_start(struct e1000e *e)
 
 static void hw_irq_start(struct e1000e *e)
 {
-	if (!e->irq)
+	if (!e->dev.irq)
 		return;
 	if (e->bus->has_msix) {
-		/* every cause to vector 0; only the receive queue is unmasked */
+		/* every cause to vector 0; only those of the queues are ever unmasked */
 		wr(e, E1000_IVAR, E1000_IVAR_RXQ0_VALID | E1000_IVAR_TXQ0_VALID |
 				  E1000_IVAR_OTHER_VALID);
-		wr(e, E1000_EIAC, E1000_INT_RXQ0);
+		wr(e, E1000_EIAC, E1000_INT_RXQ0 | E1000_INT_TXQ0);
 		wr(e, E1000_EITR(0), ITR_INTERVAL);
 	} else {
 		wr(e, E1000_ITR, ITR_INTERVAL);
@@ -409,38 +433,42 @@ static u32 tx_room(const struct e1000e *e)
 	return (e->tx_clean - e->tx_next - 1) % TX_DESCS;
 }
 
-static int e1000e_tx(struct netif_dev *d, const struct netif_seg *segs, u32 n,
-		     void (*done)(void *ctx), void *ctx)
+static int e1000e_tx(struct netif_dev *d, const struct netif_tx *f)
 {
 	struct e1000e *e = to_e1000e(d);
 	u32 first = e->tx_next, i = first, bytes = 0;
 
-	if (!n || n > NETIF_TX_SEGS_MAX)
+	if (!f->n || f->n > NETIF_TX_SEGS_MAX || f->csum_at)
 		return -EINVAL;
-	if (tx_room(e) < n) {
+	if (tx_room(e) < f->n) {
 		e->n.tx_full++;
 		return -ENOBUFS;
 	}
-	for (u32 s = 0; s < n; s++) {
+	for (u32 s = 0; s < f->n; s++) {
 		volatile struct e1000_tx_desc *t = &e->tx[i];
-		bool last = s + 1 == n;
+		bool last = s + 1 == f->n;
 
-		t->addr = segs[s].pa.v;
-		t->bytes = (u16)segs[s].bytes;
+		t->addr = f->segs[s].pa.v;
+		t->bytes = (u16)f->segs[s].bytes;
 		t->cso = 0;
 		t->cmd = (u8)(E1000_TXD_IFCS | (last ? E1000_TXD_EOP | E1000_TXD_RS : 0));
 		t->status = 0;
 		t->css = 0;
 		t->special = 0;
-		e->slot[i].done = last ? done : NULL;
-		e->slot[i].ctx = ctx;
+		e->slot[i] = (struct tx_slot){ 0 };
+		if (last) {
+			e->slot[i].done = f->done;
+			e->slot[i].ctx = f->ctx;
+			e->slot[i].bell = f->bell;
+		}
 		e->slot[first].last = i;
-		bytes += segs[s].bytes;
+		bytes += f->segs[s].bytes;
 		i = (i + 1) % TX_DESCS;
 	}
 	if (e->tx_clean == e->tx_next)
 		e->tx_since_ns = plat_time_ns();
-	e->tx_next = i;
+	__atomic_store_n(&e->tx_next, i, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->tx_bells, e->tx_bells + f->bell, __ATOMIC_RELAXED);
 	e->n.tx_frames++;
 	e->n.tx_bytes += bytes;
 	dma_barrier();
@@ -454,9 +482,24 @@ static void tx_finish(struct e1000e *e)
 	u32 last = e->slot[e->tx_clean].last;
 	struct tx_slot s = e->slot[last];
 
-	e->tx_clean = (last + 1) % TX_DESCS;
+	__atomic_store_n(&e->tx_clean, (last + 1) % TX_DESCS, __ATOMIC_RELAXED);
+	if (s.bell) {
+		__atomic_store_n(&e->tx_bells, e->tx_bells - 1, __ATOMIC_RELAXED);
+		__atomic_store_n(&e->recent, true, __ATOMIC_RELAXED);
+	}
 	if (s.done)
 		s.done(s.ctx);
+}
+
+/* Is a frame sent that somebody waits for? Also for work(), where all may be outdated. */
+static bool tx_ready(const struct e1000e *e)
+{
+	u32 clean = __atomic_load_n(&e->tx_clean, __ATOMIC_RELAXED) % TX_DESCS;
+	u32 last = e->slot[clean].last % TX_DESCS;
+
+	return __atomic_load_n(&e->tx_bells, __ATOMIC_RELAXED) &&
+	       clean != __atomic_load_n(&e->tx_next, __ATOMIC_RELAXED) &&
+	       (e->tx[last].status & E1000_TXD_DD);
 }
 
 static u32 tx_reap(struct e1000e *e)
@@ -536,7 +579,7 @@ static u32 rx_drain(struct e1000e *e, u32 budget,
 		rx_one(e, i, input, ctx);
 		e->rx[i].status = 0;
 		e->rx[i].errors = 0;
-		__atomic_store_n(&e->rx_recent, true, __ATOMIC_RELAXED);
+		__atomic_store_n(&e->recent, true, __ATOMIC_RELAXED);
 		__atomic_store_n(&e->rx_next, (i + 1) % RX_DESCS, __ATOMIC_RELAXED);
 		if (++e->rx_owed >= RX_TAIL_BATCH)
 			rx_return(e);
@@ -548,6 +591,13 @@ static u32 rx_drain(struct e1000e *e, u32 budget,
 
 /* ---------------------------------------------------------------- watchdog */
 
+static u32 e1000e_link_mbps(struct netif_dev *d)
+{
+	static const u16 mbps[] = { 10, 100, 1000, 1000 };
+
+	return mbps[FIELD_GET(E1000_STATUS_SPEED, rd(to_e1000e(d), E1000_STATUS))];
+}
+
 static void link_check(struct e1000e *e, u64 now)
 {
 	bool up;
@@ -557,14 +607,11 @@ static void link_check(struct e1000e *e, u64 now)
 	e->link_next_ns = now + LINK_CHECK_NS;
 	up = rd(e, E1000_STATUS) & E1000_STATUS_LU;
 	if (up != e->link) {
-		static const u16 mbps[] = { 10, 100, 1000, 1000 };
-
 		e->link = up;
 		e->link_down_ns = now;
 		e->n.link_changes++;
 		if (up)
-			log_info("e1000e: link up mbps=%u",
-				 mbps[FIELD_GET(E1000_STATUS_SPEED, rd(e, E1000_STATUS))]);
+			log_info("e1000e: link up mbps=%u", e1000e_link_mbps(&e->dev));
 		else
 			log_info("e1000e: link down");
 	}
@@ -604,9 +651,13 @@ static u32 rearm(struct e1000e *e, u32 budget,
 {
 	u32 n;
 
-	wr(e, E1000_ICR, e->irq_causes);
-	n = rx_drain(e, budget, input, ctx);
-	wr(e, E1000_IMS, e->irq_causes);
+	wr(e, E1000_ICR, e->irq_causes | e->irq_tx_cause);
+	n = tx_reap(e);
+	n += rx_drain(e, budget, input, ctx);
+	if (e->tx_armed && !e->tx_bells)
+		wr(e, E1000_IMC, e->irq_tx_cause);
+	e->tx_armed = e->tx_bells;
+	wr(e, E1000_IMS, e->irq_causes | (e->tx_armed ? e->irq_tx_cause : 0));
 	e->n.rearms++;
 	return n;
 }
@@ -616,12 +667,13 @@ static u32 e1000e_poll(struct netif_dev *d,
 		       void *ctx)
 {
 	struct e1000e *e = to_e1000e(d);
+	bool rang = __atomic_exchange_n(&e->rang, false, __ATOMIC_RELAXED);
 	u32 tx = tx_reap(e), rx;
 	u64 now;
 
 	e->n.rx_polls++;
 	rx = rx_drain(e, RX_DESCS, input, ctx);
-	if ((__atomic_exchange_n(&e->rang, false, __ATOMIC_RELAXED) || rx) && e->irq)
+	if ((rang || rx || (e->tx_bells && !e->tx_armed)) && e->dev.irq)
 		rx += rearm(e, RX_DESCS, input, ctx);
 	now = plat_time_ns();
 	link_check(e, now);
@@ -634,10 +686,45 @@ static bool e1000e_link_up(struct netif_dev *d)
 	return to_e1000e(d)->link;
 }
 
+static void e1000e_filter(struct netif_dev *d, const struct netif_filter *f)
+{
+	struct e1000e *e = to_e1000e(d);
+
+	e->filter = *f;
+	e->filter.n = MIN(f->n, (u32)NETIF_MULTICAST_MAX);
+	hw_filters(e);
+	wr(e, E1000_RCTL, rctl(e));
+}
+
+static bool e1000e_work(struct netif_dev *d)
+{
+	struct e1000e *e = to_e1000e(d);
+	bool ours = __atomic_exchange_n(&e->recent, false, __ATOMIC_RELAXED) || rx_ready(e) ||
+		    tx_ready(e);
+
+	if (ours)
+		__atomic_store_n(&e->rang, true, __ATOMIC_RELAXED);
+	return ours;
+}
+
+static void e1000e_stop(struct netif_dev *d)
+{
+	struct e1000e *e = to_e1000e(d);
+
+	wr(e, E1000_IMC, ~0u);
+	wr(e, E1000_RCTL, 0);
+	wr(e, E1000_TCTL, 0);
+	wr(e, E1000_CTRL, rd(e, E1000_CTRL) | E1000_CTRL_RST);
+}
+
 static const struct netif_ops e1000e_ops = {
 	.tx = e1000e_tx,
 	.poll = e1000e_poll,
 	.link_up = e1000e_link_up,
+	.link_mbps = e1000e_link_mbps,
+	.filter = e1000e_filter,
+	.work = e1000e_work,
+	.stop = e1000e_stop,
 };
 
 /* ---------------------------------------------------------------- public */
@@ -668,46 +755,22 @@ int e1000e_create(struct bus_dev *bus, struct netif_dev **out)
 		err = hw_start(e);
 	if (err)
 		goto fail;
-	e->irq = bus->ops->irq_enable(bus, 1) == 0;
+	e->dev.irq = bus->ops->irq_enable(bus, 1) == 0;
 	e->irq_causes = bus->has_msix ? E1000_INT_RXQ0 :
 			E1000_INT_RXT0 | E1000_INT_RXO | E1000_INT_RXDMT0;
+	e->irq_tx_cause = bus->has_msix ? E1000_INT_TXQ0 : E1000_INT_TXDW;
 	hw_irq_start(e);
 	e->link = rd(e, E1000_STATUS) & E1000_STATUS_LU;
 	e->link_down_ns = plat_time_ns();
 	log_info("e1000e: %s mac=%02x:%02x:%02x:%02x:%02x:%02x link=%d irq=%s", m->name,
 		 e->dev.mac[0], e->dev.mac[1], e->dev.mac[2], e->dev.mac[3], e->dev.mac[4],
-		 e->dev.mac[5], e->link, !e->irq ? "none" : bus->has_msix ? "msi-x" : "msi");
+		 e->dev.mac[5], e->link, !e->dev.irq ? "none" : bus->has_msix ? "msi-x" : "msi");
 	*out = &e->dev;
 	return 0;
 fail:
 	log_err("e1000e: not usable err=%s", err_name(err));
 	plat_free(e);
 	return err;
-}
-
-bool e1000e_work(struct netif_dev *d)
-{
-	struct e1000e *e = to_e1000e(d);
-	bool ours = __atomic_exchange_n(&e->rx_recent, false, __ATOMIC_RELAXED) || rx_ready(e);
-
-	if (ours)
-		__atomic_store_n(&e->rang, true, __ATOMIC_RELAXED);
-	return ours;
-}
-
-bool e1000e_has_irq(struct netif_dev *d)
-{
-	return to_e1000e(d)->irq;
-}
-
-void e1000e_stop(struct netif_dev *d)
-{
-	struct e1000e *e = to_e1000e(d);
-
-	wr(e, E1000_IMC, ~0u);
-	wr(e, E1000_RCTL, 0);
-	wr(e, E1000_TCTL, 0);
-	wr(e, E1000_CTRL, rd(e, E1000_CTRL) | E1000_CTRL_RST);
 }
 
 const struct e1000e_counters *e1000e_counters(struct netif_dev *d)

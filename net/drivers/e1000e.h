@@ -27,21 +27,6 @@ bool e1000e_match(u16 vendor, u16 device);
  */
 int e1000e_create(struct bus_dev *bus, struct netif_dev **out);
 
-/**
- * e1000e_work() - does the card explain a doorbell?
- *
- * True when received frames wait, or when poll() took some since the last
- * call here: the doorbell of those may still have been on its way. Reads
- * memory only. Context: any CPU, also without the pump's ownership.
- */
-bool e1000e_work(struct netif_dev *d);
-
-/** e1000e_has_irq() - false: no MSI-X and no MSI, the card must be polled from a tick */
-bool e1000e_has_irq(struct netif_dev *d);
-
-/** e1000e_stop() - no more DMA, no more interrupts (panic, hand-over) */
-void e1000e_stop(struct netif_dev *d);
-
 const struct e1000e_counters *e1000e_counters(struct netif_dev *d);
 
 #endif

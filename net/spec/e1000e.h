@@ -76,6 +76,8 @@
 #define E1000_EITR(n) (0x00e8 + 4 * (n))
 #define E1000_RCTL 0x0100
 #define   E1000_RCTL_EN BIT(1)
+#define   E1000_RCTL_UPE BIT(3)
+#define   E1000_RCTL_MPE BIT(4)
 #define   E1000_RCTL_BAM BIT(15)
 #define   E1000_RCTL_SECRC BIT(26)
 #define E1000_TCTL 0x0400

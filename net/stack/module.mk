@@ -5,4 +5,11 @@ lwip-src := $(addprefix $(TP)/lwip/src/, \
 	core/ipv4/dhcp.c core/ipv4/etharp.c core/ipv4/icmp.c core/ipv4/ip4.c core/ipv4/ip4_addr.c \
 	netif/ethernet.c)
 tp-vmm-src += $(lwip-src)
-core-src += net/stack/stack.c net/stack/addr.c
+core-src += net/stack/stack.c net/stack/addr.c net/stack/share.c net/stack/sorter.c
+
+unit += share
+unit_share-src = tests/unit/share_test.c tests/fakes/net_frames.c net/stack/share.c \
+	net/stack/sorter.c $(base-host)
+
+fuzz += sorter
+fuzz_sorter-src = tests/fuzz/sorter_fuzz.c net/stack/sorter.c $(base-host)

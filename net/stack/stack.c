@@ -3,10 +3,15 @@
  *
  * Between a struct netif_dev (frames) and lwIP (pbufs), plus lwIP's timers.
  *
- * Receive: the frame is copied once, into a pool buffer; when the pool is
- * empty the frame is dropped and TCP sends it again. A frame whose checksums
- * the card verified is not summed again: the check flags of the interface are
- * set per frame, which is sound because input is synchronous.
+ * Receive: the frame is copied once, into a pool buffer, and waits there for
+ * stack_poll(): the card may be polled oftener than that, for its other user
+ * (share.h). When the pool is empty the frame is dropped and TCP sends it
+ * again. A frame whose checksums the card verified is not summed again: the
+ * check flags of the interface are set per frame, which is sound because lwIP's
+ * input is synchronous.
+ *
+ * Answers: to ARP, to pings if wanted, and on connections that we opened. lwIP
+ * sees nothing else, so that nobody gets a reset or an "unreachable" out of it.
  *
  * Transmit: the pbuf's segments go to the card as they are; the reference
  * taken here is dropped when the card has sent them, and lwIP does not touch
@@ -31,10 +36,15 @@
 #include "lwip/dhcp.h"
 #include "lwip/etharp.h"
 #include "lwip/init.h"
+#include "lwip/icmp.h"
 #include "lwip/netif.h"
 #include "lwip/pbuf.h"
 #include "lwip/priv/tcp_priv.h"
 #include "lwip/prot/dhcp.h"
+#include "lwip/prot/iana.h"
+#include "lwip/prot/icmp.h"
+#include "lwip/prot/tcp.h"
+#include "lwip/prot/udp.h"
 #include "lwip/sys.h"
 #include "lwip/timeouts.h"
 #include "netif/ethernet.h"
@@ -61,9 +71,14 @@ static bool tcp_wanted(void)
 static struct {
 	struct netif netif;
 	struct netif_dev *dev;
-	bool inited, started, dhcp;
+	bool inited, started, dhcp, deaf;
 	bool link;
 	u32 ip;
+	struct {
+		struct pbuf *p;
+		bool csum_ok;
+	} in[PBUF_POOL_SIZE]; /* received, lwIP has not seen it */
+	u32 in_head, in_count;
 	struct stack_counters n;
 } st;
 
@@ -141,17 +156,17 @@ static void tx_done(void *ctx)
 static int tx_pbuf(struct pbuf *p)
 {
 	struct netif_seg segs[NETIF_TX_SEGS_MAX];
-	u32 n = 0;
+	struct netif_tx t = { .segs = segs, .done = tx_done, .ctx = p };
 	int err;
 
 	for (struct pbuf *q = p; q; q = q->next) {
 		if (!q->len)
 			continue;
-		segs[n].pa = plat_virt_to_phys(q->payload);
-		segs[n++].bytes = q->len;
+		segs[t.n].pa = plat_virt_to_phys(q->payload);
+		segs[t.n++].bytes = q->len;
 	}
 	pbuf_ref(p);
-	err = st.dev->ops->tx(st.dev, segs, n, tx_done, p);
+	err = st.dev->ops->tx(st.dev, &t);
 	if (err)
 		pbuf_free(p);
 	return err;
@@ -189,11 +204,14 @@ static err_t link_output(struct netif *n, struct pbuf *p)
 	return ERR_OK;
 }
 
+/* Of the card, at any time; the frame waits for frames_run(). */
 static void frame_in(void *ctx, const void *frame, u32 bytes, bool csum_ok)
 {
-	struct netif *n = ctx;
-	struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)bytes, PBUF_POOL);
+	struct pbuf *p = st.in_count < PBUF_POOL_SIZE ?
+			 pbuf_alloc(PBUF_RAW, (u16_t)bytes, PBUF_POOL) : NULL;
+	u32 at = (st.in_head + st.in_count) % PBUF_POOL_SIZE;
 
+	(void)ctx;
 	st.n.rx_frames++;
 	st.n.rx_csum_by_card += csum_ok;
 	if (!p) {
@@ -205,12 +223,123 @@ static void frame_in(void *ctx, const void *frame, u32 bytes, bool csum_ok)
 		pbuf_free(p);
 		return;
 	}
-	NETIF_SET_CHECKSUM_CTRL(n, csum_ok ? NETIF_CHECKSUM_ENABLE_ALL &
-					     ~(NETIF_CHECKSUM_CHECK_IP | NETIF_CHECKSUM_CHECK_UDP |
-					       NETIF_CHECKSUM_CHECK_TCP) :
-					     NETIF_CHECKSUM_ENABLE_ALL);
-	if (n->input(p, n) != ERR_OK)
-		pbuf_free(p);
+	st.in[at].p = p;
+	st.in[at].csum_ok = csum_ok;
+	st.in_count++;
+}
+
+static struct pbuf *frame_next(bool *csum_ok)
+{
+	struct pbuf *p;
+
+	if (!st.in_count)
+		return NULL;
+	p = st.in[st.in_head].p;
+	*csum_ok = st.in[st.in_head].csum_ok;
+	st.in_head = (st.in_head + 1) % PBUF_POOL_SIZE;
+	st.in_count--;
+	return p;
+}
+
+static u32 frames_run(void)
+{
+	struct netif *n = &st.netif;
+	struct pbuf *p;
+	bool csum_ok;
+	u32 done = 0;
+
+	while (st.started && (p = frame_next(&csum_ok))) {
+		NETIF_SET_CHECKSUM_CTRL(n, csum_ok ? NETIF_CHECKSUM_ENABLE_ALL &
+						     ~(NETIF_CHECKSUM_CHECK_IP |
+						       NETIF_CHECKSUM_CHECK_UDP |
+						       NETIF_CHECKSUM_CHECK_TCP) :
+						     NETIF_CHECKSUM_ENABLE_ALL);
+		if (n->input(p, n) != ERR_OK)
+			pbuf_free(p);
+		done++;
+	}
+	return done;
+}
+
+/* ---------------------------------------------------------------- what is ours */
+
+static bool in_list(const struct tcp_pcb *p, u32 rip, u16 rport, u16 lport)
+{
+	for (; p; p = p->next)
+		if (p->local_port == lport && p->remote_port == rport &&
+		    lwip_ntohl(ip4_addr_get_u32(ip_2_ip4(&p->remote_ip))) == rip)
+			return true;
+	return false;
+}
+
+/* Nobody listens in the VMM; the client's test does. */
+static bool listens(u16 lport)
+{
+	for (const struct tcp_pcb_listen *p = tcp_listen_pcbs.listen_pcbs; p; p = p->next)
+		if (p->local_port == lport)
+			return true;
+	return false;
+}
+
+static bool owns_tcp(u32 rip, u16 rport, u16 lport)
+{
+	return in_list(tcp_active_pcbs, rip, rport, lport) ||
+	       listens(lport) || in_list(tcp_tw_pcbs, rip, rport, lport);
+}
+
+static u32 own_ip(void)
+{
+	return st.started ? lwip_ntohl(ip4_addr_get_u32(netif_ip4_addr(&st.netif))) : 0;
+}
+
+static u32 own_dhcp_xid(void)
+{
+	const struct dhcp *d = st.started && st.dhcp ? netif_dhcp_data(&st.netif) : NULL;
+
+	return d ? d->xid : 0;
+}
+
+const struct sorter_vmm stack_vmm = {
+	.ip = own_ip,
+	.dhcp_xid = own_dhcp_xid,
+	.owns_tcp = owns_tcp,
+};
+
+/* May lwIP have this? @at: the bytes above the IP header, @n of them contiguous. */
+static bool wanted(u8 proto, u32 src, const u8 *at, u32 n)
+{
+	switch (proto) {
+	case IP_PROTO_TCP:
+		return n >= TCP_HLEN && owns_tcp(src, (u16)(at[0] << 8 | at[1]),
+						 (u16)(at[2] << 8 | at[3]));
+	case IP_PROTO_UDP:
+		return st.dhcp && n >= UDP_HLEN &&
+		       (at[2] << 8 | at[3]) == LWIP_IANA_PORT_DHCP_CLIENT;
+	case IP_PROTO_ICMP:
+		return n >= 1 && at[0] == ICMP_ECHO && !st.deaf;
+	default:
+		return false;
+	}
+}
+
+/**
+ * stack_ip4_input() - lwIP's hook: an IP header that it has not checked yet
+ *
+ * A buffer holds a whole frame.
+ * Return: 1 when the packet is dropped here, else 0.
+ */
+int stack_ip4_input(struct pbuf *p, struct netif *n)
+{
+	const struct ip_hdr *h = p->payload;
+	u32 head = IPH_HL_BYTES(h);
+
+	(void)n;
+	if (p->len >= IP_HLEN && head <= p->len &&
+	    wanted(IPH_PROTO(h), lwip_ntohl(h->src.addr), (const u8 *)h + head, p->len - head))
+		return 0;
+	st.n.rx_refused++;
+	pbuf_free(p);
+	return 1;
 }
 
 static err_t netif_setup(struct netif *n)
@@ -288,7 +417,8 @@ u32 stack_poll(void)
 
 	if (!st.started)
 		return 0;
-	n = st.dev->ops->poll(st.dev, frame_in, &st.netif);
+	n = st.dev->ops->poll(st.dev, frame_in, NULL);
+	n += frames_run();
 	watch_link();
 	timers_run(plat_time_ns());
 	watch_address();
@@ -328,6 +458,7 @@ int stack_start(struct netif_dev *dev, const struct stack_opts *opts)
 	memset(&st.n, 0, sizeof(st.n));
 	st.dev = dev;
 	st.dhcp = opts->dhcp;
+	st.deaf = opts->deaf;
 	st.ip = 0;
 	ip4_addr_set_u32(&ip, opts->dhcp ? 0 : lwip_htonl(opts->ip));
 	ip4_addr_set_u32(&mask, opts->dhcp ? 0 : lwip_htonl(opts->mask));
@@ -350,18 +481,27 @@ int stack_start(struct netif_dev *dev, const struct stack_opts *opts)
 
 void stack_stop(void)
 {
+	struct pbuf *p;
+
 	if (!st.started)
 		return;
 	if (st.dhcp) {
 		dhcp_release_and_stop(&st.netif);
 		dhcp_cleanup(&st.netif);
 	}
+	for (bool ok; (p = frame_next(&ok));)
+		pbuf_free(p);
 	netif_remove(&st.netif);
 	st.started = false;
 	st.link = false;
 	st.ip = 0;
 	for (u32 i = 0; i < ARRAY_SIZE(timers); i++)
 		timers[i].on = false;
+}
+
+bool stack_waits(void)
+{
+	return st.in_count;
 }
 
 bool stack_link_up(void)

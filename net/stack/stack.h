@@ -8,6 +8,7 @@
 #define NET_STACK_STACK_H
 
 #include "net/spec/netif.h"
+#include "net/stack/sorter.h"
 
 /* TCP connections that may have full windows without running out of buffers. */
 #define STACK_CONNS_MAX 3
@@ -15,6 +16,7 @@
 struct stack_opts {
 	bool dhcp;
 	u32 ip, mask, gw; /* host order; when not dhcp; gw 0: none */
+	bool deaf; /* no answer to pings */
 };
 
 /** stack_opts_parse() - "dhcp" or "a.b.c.d/len[,gw]"; 0 or -EINVAL */
@@ -46,12 +48,18 @@ u32 stack_poll(void);
  */
 u64 stack_deadline_ns(void);
 
+/** stack_waits() - received frames wait for stack_poll() */
+bool stack_waits(void);
+
 bool stack_link_up(void);
 /** stack_ip() - our address, host order; 0 while there is none */
 u32 stack_ip(void);
+/** stack_vmm - what of the wire is the stack's; for share_vmm() */
+extern const struct sorter_vmm stack_vmm;
 
 struct stack_counters {
 	u64 rx_frames, rx_no_buffer, rx_csum_by_card, tx_frames, tx_copied, tx_dropped;
+	u64 rx_refused; /* for us, and none of our connections */
 	u64 leases; /* addresses gained */
 };
 const struct stack_counters *stack_counters(void);

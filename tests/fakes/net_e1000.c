@@ -43,7 +43,10 @@ static void irq_update(struct card *c)
 	if (c->bus.has_msix) {
 		u32 clear = on & R(c, E1000_EIAC);
 
-		if ((on & E1000_INT_RXQ0) && (R(c, E1000_IVAR) & E1000_IVAR_RXQ0_VALID))
+		/* all three go to vector 0: one message */
+		if (((on & E1000_INT_RXQ0) && (R(c, E1000_IVAR) & E1000_IVAR_RXQ0_VALID)) ||
+		    ((on & E1000_INT_TXQ0) && (R(c, E1000_IVAR) & E1000_IVAR_TXQ0_VALID)) ||
+		    ((on & E1000_INT_OTHER) && (R(c, E1000_IVAR) & E1000_IVAR_OTHER_VALID)))
 			c->doorbells++;
 		R(c, E1000_ICR) &= ~clear;
 		R(c, E1000_IMS) &= ~clear;
@@ -84,6 +87,7 @@ void card_tx_run(struct card *c)
 		return;
 	if (R(c, E1000_TDT) >= n)
 		plat_panic("card: TDT beyond the ring");
+	u32 sents = c->sents;
 	while (R(c, E1000_TDH) != R(c, E1000_TDT)) {
 		u32 i = R(c, E1000_TDH);
 		struct e1000_tx_desc *d = must_reach(c, base + 16ull * i, 16);
@@ -105,6 +109,14 @@ void card_tx_run(struct card *c)
 			d->status |= E1000_TXD_DD;
 		R(c, E1000_TDH) = (i + 1) % n;
 	}
+	if (c->sents != sents)
+		cause(c, E1000_INT_TXQ0 | E1000_INT_TXDW);
+}
+
+void card_link(struct card *c, bool up)
+{
+	c->link = up;
+	cause(c, E1000_INT_LSC | E1000_INT_OTHER);
 }
 
 static u32 read32(struct bus_dev *b, u32 off)
@@ -262,7 +274,8 @@ bool card_rx_raw(struct card *c, const void *frame, u32 bytes, u32 claim, u8 sta
 	d->errors = errors;
 	d->status = status | E1000_RXD_DD;
 	R(c, E1000_RDH) = (i + 1) % n;
-	cause(c, E1000_INT_RXQ0 | E1000_INT_RXT0);
+	/* QEMU's card raises "other" for TCP acknowledgements, too */
+	cause(c, E1000_INT_RXQ0 | E1000_INT_RXT0 | E1000_INT_OTHER);
 	return true;
 }
 

@@ -47,5 +47,7 @@ bool card_rx(struct card *c, const void *frame, u32 bytes, u8 status, u8 errors)
 /* The same with the length field as given, for cards that lie. */
 bool card_rx_raw(struct card *c, const void *frame, u32 bytes, u32 claim, u8 status, u8 errors);
 void card_tx_run(struct card *c);
+/* The cable: the cause is raised, too. */
+void card_link(struct card *c, bool up);
 
 #endif

@@ -50,6 +50,11 @@ static void deliver(struct mirror *m, const u8 *data, u32 bytes)
 	ring[(head + count++) % FRAMES] = f;
 }
 
+void mirror_inject(struct mirror *m, const void *frame, u32 bytes)
+{
+	deliver(m, frame, bytes);
+}
+
 static u16 ip_sum(const u8 *h, u32 bytes)
 {
 	u32 s = 0;
@@ -157,6 +162,39 @@ static void strip_scaling(u8 *f, u32 n)
 	put_be16(t + 16, (u16)~sum);
 }
 
+static void tcp_sum(u8 *f, u32 n)
+{
+	u8 *t = f + 34, pseudo[12] = { 0 };
+	u32 sum;
+
+	put_be16(t + 16, 0);
+	memcpy(pseudo, f + 26, 8);
+	pseudo[9] = 6;
+	put_be16(pseudo + 10, n - 34);
+	sum = (u16)~ip_sum(pseudo, 12) + (u32)(u16)~ip_sum(t, n - 34);
+	sum = (sum & 0xffff) + (sum >> 16);
+	put_be16(t + 16, (u16)~sum);
+}
+
+/* Turn a SYN, addresses swapped, into the answer of a machine where nobody listens. */
+static u32 refuse(u8 *f)
+{
+	u8 *t = f + 34;
+	u32 seq = get_be32(t + 4), port = get_be16(t);
+
+	put_be16(f + 16, 40);
+	put_be16(f + 24, 0);
+	put_be16(f + 24, ip_sum(f + 14, 20));
+	put_be16(t, get_be16(t + 2));
+	put_be16(t + 2, port);
+	put_be32(t + 4, 0);
+	put_be32(t + 8, seq + 1);
+	t[12] = 5 << 4;
+	t[13] = 0x14; /* RST, ACK */
+	tcp_sum(f, 54);
+	return 54;
+}
+
 static void tcp(struct mirror *m, u8 *f, u32 n)
 {
 	u8 src[4];
@@ -173,6 +211,8 @@ static void tcp(struct mirror *m, u8 *f, u32 n)
 	memcpy(src, f + 26, 4);
 	memcpy(f + 26, f + 30, 4);
 	memcpy(f + 30, src, 4);
+	if (m->refuse && (f[47] & 2))
+		n = refuse(f);
 	if (m->no_scaling)
 		strip_scaling(f, n);
 	if (m->corrupt_every && n > 600 && m->tcp_count % m->corrupt_every == 0)
@@ -180,8 +220,7 @@ static void tcp(struct mirror *m, u8 *f, u32 n)
 	deliver(m, f, n);
 }
 
-static int mirror_tx(struct netif_dev *d, const struct netif_seg *segs, u32 nsegs,
-		     void (*done)(void *), void *ctx)
+static int mirror_tx(struct netif_dev *d, const struct netif_tx *t)
 {
 	struct mirror *m = (struct mirror *)d;
 	u8 f[NETIF_FRAME_MAX];
@@ -189,12 +228,12 @@ static int mirror_tx(struct netif_dev *d, const struct netif_seg *segs, u32 nseg
 
 	if (sent_count == FRAMES || (m->room && count >= m->room))
 		return -ENOBUFS;
-	for (u32 i = 0; i < nsegs; i++) {
-		memcpy(f + n, (void *)(uintptr_t)segs[i].pa.v, segs[i].bytes);
-		n += segs[i].bytes;
+	for (u32 i = 0; i < t->n; i++) {
+		memcpy(f + n, (void *)(uintptr_t)t->segs[i].pa.v, t->segs[i].bytes);
+		n += t->segs[i].bytes;
 	}
-	sent[sent_count].done = done;
-	sent[sent_count++].ctx = ctx;
+	sent[sent_count].done = t->done;
+	sent[sent_count++].ctx = t->ctx;
 	m->frames++;
 	if (!m->link)
 		return 0;

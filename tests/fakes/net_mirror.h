@@ -21,6 +21,7 @@ struct mirror {
 	bool link, csum_by_card;
 	bool dhcp; /* answer DHCP, offer MIRROR_OUR_IP */
 	bool no_scaling; /* the peer knows no window scaling */
+	bool refuse; /* the peer answers SYNs with RST */
 	bool no_tcp; /* swallow TCP: a dead peer */
 	u32 drop_every, corrupt_every; /* 0: never; damage hits long frames */
 	u64 latency_ns;
@@ -33,6 +34,8 @@ struct mirror {
 
 void mirror_init(struct mirror *m);
 void mirror_fini(struct mirror *m);
+/* A frame of somebody's on the wire. */
+void mirror_inject(struct mirror *m, const void *frame, u32 bytes);
 /* When the next frame arrives; ~0 if none is under way. */
 u64 mirror_next_ns(struct mirror *m);
 

@@ -41,16 +41,15 @@ static void put32(u8 *p, u32 v)
 	put16(p + 2, v);
 }
 
-static int tx(struct netif_dev *d, const struct netif_seg *segs, u32 n, void (*done)(void *),
-	      void *ctx)
+static int tx(struct netif_dev *d, const struct netif_tx *t)
 {
 	u8 f[2048];
 	u32 bytes = 0;
 
 	(void)d;
-	for (u32 i = 0; i < n; i++) {
-		memcpy(f + bytes, (void *)(uintptr_t)segs[i].pa.v, segs[i].bytes);
-		bytes += segs[i].bytes;
+	for (u32 i = 0; i < t->n; i++) {
+		memcpy(f + bytes, (void *)(uintptr_t)t->segs[i].pa.v, t->segs[i].bytes);
+		bytes += t->segs[i].bytes;
 	}
 	if (bytes >= 54 && get_be16(f + 12) == 0x0800 && f[23] == 6) {
 		peer.port = get_be16(f + 34);
@@ -60,7 +59,7 @@ static int tx(struct netif_dev *d, const struct netif_seg *segs, u32 n, void (*d
 			peer.seq = be32(f + 42) ? be32(f + 42) : 1000;
 		peer.seen = true;
 	}
-	done(ctx);
+	t->done(t->ctx);
 	return 0;
 }
 

@@ -423,8 +423,11 @@ static void document_without_server(void **state)
 {
 	(void)state;
 	httpd_stop(&w->web);
+	/* the stack itself would not answer, see unasked_frames_get_no_answer */
+	w->wire.refuse = true;
 	get("/v1/boot?uuid=1", 256);
 	run_until(w->doc_done, 2);
+	w->wire.refuse = false;
 	assert_int_equal(w->doc_err, -ECONNREFUSED);
 	assert_int_equal(w->doc.http_status, 0);
 	assert_int_equal(status().state, SOURCE_RETRYING);
@@ -797,6 +800,53 @@ static int setup_dhcp(void **state)
 	return setup_with(so, plain_client);
 }
 
+/* Strangers get an answer to a ping, if that is wanted, and to nothing else. */
+static void unasked_frames_get_no_answer(void **state)
+{
+	static const struct { u8 proto, b0; u16 dport; bool answer; } unasked[] = {
+		{ 6, 0, 8081, false }, /* TCP to a closed port: no reset */
+		{ 17, 0, 4000, false }, /* UDP likewise: no "unreachable" */
+		{ 17, 0, 68, false },
+		{ 1, 8, 0, true }, /* echo */
+		{ 1, 13, 0, false }, /* timestamp */
+		{ 2, 0, 0, false }, { 41, 0, 0, false }, { 132, 0, 0, false },
+	};
+
+	(void)state;
+	fetch(0, SOURCE_DEMAND);
+	run_until(w->done == 1, 5);
+	run_for(30 * NS_PER_SEC); /* idle connections are closed by then */
+	w->wire.csum_by_card = true;
+	for (u32 i = 0; i < ARRAY_SIZE(unasked); i++) {
+		u8 f[74] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45 }, *p = f + 14;
+		u64 sent = w->wire.frames;
+
+		p[3] = 60;
+		p[8] = 64;
+		p[9] = unasked[i].proto;
+		p[12] = p[16] = 10;
+		p[15] = 1; /* from MIRROR_IP to MIRROR_OUR_IP */
+		p[19] = 2;
+		p[20] = unasked[i].b0;
+		p[22] = (u8)(unasked[i].dport >> 8);
+		p[23] = (u8)unasked[i].dport;
+		if (unasked[i].proto == 6) {
+			p[32] = 5 << 4;
+			p[33] = 2; /* SYN */
+		}
+		if (unasked[i].proto == 1) { /* the sum of an echo that is zero but for its type */
+			p[22] = (u8)~unasked[i].b0;
+			p[23] = 0xff;
+		}
+		mirror_inject(&w->wire, f, sizeof(f));
+		run_for(NS_PER_SEC);
+		if ((w->wire.frames > sent) != unasked[i].answer)
+			print_error("protocol %u: %llu answers\n", unasked[i].proto,
+				    (unsigned long long)(w->wire.frames - sent));
+		assert_int_equal(w->wire.frames > sent, unasked[i].answer);
+	}
+}
+
 static void lease(void **state)
 {
 	static const u8 id[] = { 0, 'f', 'r', 'e', 's', 'h', 'e', 't', 2, 0, 0, 0, 0, 2 };
@@ -844,8 +894,9 @@ static void options_from_text(void **state)
 	};
 	static const struct { const char *text; struct stack_opts o; int err; } ips[] = {
 		{ "dhcp", { .dhcp = true }, 0 },
-		{ "10.1.2.3/24,10.1.2.1", { false, 0x0a010203, 0xffffff00, 0x0a010201 }, 0 },
-		{ "10.1.2.3/32", { false, 0x0a010203, 0xffffffff, 0 }, 0 },
+		{ "10.1.2.3/24,10.1.2.1",
+		  { .ip = 0x0a010203, .mask = 0xffffff00, .gw = 0x0a010201 }, 0 },
+		{ "10.1.2.3/32", { .ip = 0x0a010203, .mask = 0xffffffff }, 0 },
 		{ "10.1.2.3", { 0 }, -EINVAL }, { "10.1.2.3/0", { 0 }, -EINVAL },
 		{ "10.1.2.3/33", { 0 }, -EINVAL }, { "10.1.2.3/24,", { 0 }, -EINVAL },
 		{ "dhcpx", { 0 }, -EINVAL }, { "", { 0 }, -EINVAL },
@@ -903,6 +954,7 @@ int main(void)
 		T(lying_card),
 		T(peer_without_scaling),
 		T(full_ring),
+		T(unasked_frames_get_no_answer),
 		cmocka_unit_test_setup_teardown(lease, setup_dhcp, teardown),
 		cmocka_unit_test(options_from_text),
 	};

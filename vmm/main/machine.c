@@ -291,7 +291,7 @@ static void start_net(const struct handoff *h)
 		err = client_create(&copts, &m.source);
 	if (err)
 		log_err("machine: network failed bdf=%x err=%s", p->bdf, err_name(err));
-	m.nic_polled = m.nic && !e1000e_has_irq(m.nic);
+	m.nic_polled = m.nic && !m.nic->irq;
 }
 
 /*
@@ -542,7 +542,7 @@ bool machine_explains_nmi(void)
 		return false;
 	if (m.nvme && nvme_drv_work(m.nvme))
 		ours = true;
-	if (m.nic && !m.nic_polled && e1000e_work(m.nic))
+	if (m.nic && !m.nic_polled && m.nic->ops->work(m.nic))
 		ours = true;
 	if (ours)
 		__atomic_store_n(&m.work_ns, now, __ATOMIC_RELAXED);
