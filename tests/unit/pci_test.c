@@ -579,6 +579,10 @@ static const struct pci_virt_desc desc = {
 	.class_code = 0x010802, .revision = 2, .bar0_bytes = 0x4000,
 	.msix_vectors = 65, .msix_table_off = 0x2000, .name = "test",
 	.access = model, .quiesce = quiesce, .ctx = &virt,
+	.ncaps = 2, .caps = {
+		{ 8, { 9, 0, 8, 1, 0x11, 0x22, 0x33, 0x44 }, false },
+		{ 20, { 9, 0, 20, 5 }, true },
+	},
 };
 
 #define V 0x0018
@@ -592,6 +596,11 @@ static void present_stands_in(void **state)
 	assert_int_equal(pci_take(V, &nvme), 0);
 	assert_int_equal(ioc(V, 0, 4), ~0u);
 	assert_int_equal(rd(BAR, 4), 0xffffffff);
+	bad.caps[1].bytes = 16; /* a window without its data */
+	assert_int_equal(pci_present(V, &bad, &virt), -EINVAL);
+	bad.ncaps = 6;
+	assert_int_equal(pci_present(V, &bad, &virt), -EINVAL);
+	bad = desc;
 	bad.bar0_bytes = 0x5000;
 	assert_int_equal(pci_present(V, &bad, &virt), -EINVAL);
 	bad.bar0_bytes = 0x8000;
@@ -668,6 +677,39 @@ static void capabilities_are_listed(void **state)
 	ioc_w(V, e + 8, 2, 0xffff & ~0x2080);
 	assert_int_equal(get_le16(functions[NVME].cfg + 0x88), 0x5870);
 	assert_int_equal(ioc(V, e + 8, 2), 0x5060);
+}
+
+/* The description's own capabilities, and the way into the BAR through one of them. */
+static void window_in_a_capability(void **state)
+{
+	u32 c = find_cap(V, 9), w = ioc(V, c + 1, 1);
+
+	(void)state;
+	assert_int_equal(ioc(V, c + 4, 4), 0x44332211);
+	ioc_w(V, c + 4, 4, 0);
+	assert_int_equal(ioc(V, c + 4, 4), 0x44332211);
+	assert_int_equal(ioc(V, w, 1), 9);
+	assert_int_equal(ioc(V, w + 3, 1), 5);
+	accesses = 0;
+	ioc_w(V, w + 8, 4, 0x1010);
+	ioc_w(V, w + 12, 4, 2);
+	assert_int_equal(accesses, 0);
+	assert_int_equal(ioc(V, w + 16, 2), 0x6510);
+	assert_true(accesses == 1 && last.off == 0x1010 && last.bytes == 2 && !last.write);
+	ioc_w(V, w + 16, 4, 0xabcd);
+	assert_true(accesses == 2 && last.write && last.value == 0xabcd);
+	/* no access: another BAR, an odd length, unaligned, beyond the BAR, the MSI-X table */
+	static const u32 bad[][3] = { { 1, 0, 4 }, { 0, 0, 3 }, { 0, 0, 0 }, { 0, 2, 4 },
+				      { 0, 0x4000, 4 }, { 0, 0xfffffffc, 4 }, { 0, 0x2ffc, 4 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		ioc_w(V, w + 4, 1, bad[i][0]);
+		ioc_w(V, w + 8, 4, bad[i][1]);
+		ioc_w(V, w + 12, 4, bad[i][2]);
+		ioc_w(V, w + 16, 4, 1);
+		ioc(V, w + 16, 4);
+	}
+	assert_int_equal(accesses, 2);
 }
 
 static void bar_accesses_reach_the_model(void **state)
@@ -1035,6 +1077,7 @@ int main(void)
 		cmocka_unit_test(dma_memory_is_aligned),
 		cmocka_unit_test(present_stands_in),
 		cmocka_unit_test(capabilities_are_listed),
+		cmocka_unit_test(window_in_a_capability),
 		cmocka_unit_test(bar_accesses_reach_the_model),
 		cmocka_unit_test(sizing_works),
 		cmocka_unit_test(bar_moves),

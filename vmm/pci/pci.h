@@ -15,8 +15,21 @@
 #include "vmm/cpu/mmio.h"
 
 #define PCI_VIRT_VECTORS_MAX 65
+#define PCI_VIRT_CAPS_MAX 5
+#define PCI_VIRT_CAP_BYTES 20
 
 struct pci_virt;
+
+/* A capability of the function's own kind. */
+struct pci_virt_cap {
+	u8 bytes; /* 4 to PCI_VIRT_CAP_BYTES; the first is its number, the second is filled in */
+	u8 data[PCI_VIRT_CAP_BYTES];
+	/*
+	 * A window onto BAR0 [VIRTIO 1.1 §4.1.4.8]: bar, offset and length at 4, 8
+	 * and 12, which the guest sets; four bytes at 16 that are then BAR0's.
+	 */
+	bool window;
+};
 
 /* What a virtual function is; the caller's constant. */
 struct pci_virt_desc {
@@ -26,6 +39,8 @@ struct pci_virt_desc {
 	u32 bar0_bytes; /* 64-bit memory BAR; a power of two >= 16 KiB */
 	u32 msix_vectors; /* 0: none */
 	u32 msix_table_off; /* in BAR0, page-aligned; PBA at + 0x800 */
+	u32 ncaps;
+	struct pci_virt_cap caps[PCI_VIRT_CAPS_MAX];
 	const char *name;
 	/*
 	 * BAR0 accesses below bar0_bytes and outside the MSI-X table's page, of

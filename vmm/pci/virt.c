@@ -9,6 +9,7 @@
  *   0x50 MSI-X              if the description has vectors
  *   0x60 PCI Express        if the real function has it: the same kind of port,
  *                           payload sizes forwarded, no ASPM, no FLR
+ *   0xa0 those of the description
  *
  * No pin: interrupts come by MSI-X or not at all. UEFI polls, Linux and Windows
  * drivers use MSI-X wherever it is offered. No function-level reset: what is
@@ -43,6 +44,11 @@
 #define CAP_PM 0x40u
 #define CAP_MSIX 0x50u
 #define CAP_PCIE 0x60u
+#define CAP_OWN 0xa0u
+#define WINDOW_BAR 4u
+#define WINDOW_OFF 8u
+#define WINDOW_LEN 12u
+#define WINDOW_DATA 16u
 #define MSIX_PBA_OFF 0x800u
 
 /* IOAPIC, HPET, local APICs, MSI */
@@ -56,6 +62,7 @@ struct pci_virt {
 	struct spinlock lock;
 	u8 cfg[PCI_CFG_BYTES]; /* [lock]; fields of 2 and 4 bytes little-endian */
 	u8 writable[PCI_CFG_BYTES]; /* (c) */
+	u32 window; /* (c) where the capability with the window stands; 0: none */
 	u32 answers; /* (a) decoding is on and the BAR is where the hook is */
 	u32 moving; /* (a) a CPU is in follow() */
 	u32 again; /* (a) something changed meanwhile */
@@ -115,6 +122,28 @@ static void put_bar(struct pci_virt *v)
 		put(v, PCI_BAR0 + 4, 4, (u32)(b->base >> 32), (u32)(mask >> 32));
 }
 
+/* The description's capabilities. Return: where the next link goes. */
+static u32 put_own(struct pci_virt *v, u32 link)
+{
+	u32 at = CAP_OWN;
+
+	for (u32 i = 0; i < v->d.ncaps; i++) {
+		const struct pci_virt_cap *c = &v->d.caps[i];
+
+		link = put_cap(v, link, at, c->data[0]);
+		memcpy(v->cfg + at + 2, c->data + 2, c->bytes - 2);
+		if (c->window) {
+			v->window = at;
+			put(v, at + WINDOW_BAR, 1, 0, 0xff);
+			put(v, at + WINDOW_OFF, 4, 0, ~0u);
+			put(v, at + WINDOW_LEN, 4, 0, ~0u);
+			put(v, at + WINDOW_DATA, 4, 0, ~0u);
+		}
+		at = ALIGN_UP(at + c->bytes, 4u);
+	}
+	return link;
+}
+
 static void build_cfg(struct pci_virt *v)
 {
 	const struct pci_virt_desc *d = &v->d;
@@ -149,6 +178,7 @@ static void build_cfg(struct pci_virt *v)
 		link = put_cap(v, link, CAP_PCIE, PCI_CAP_PCIE);
 		put_pcie(v);
 	}
+	link = put_own(v, link);
 	v->cfg[link] = 0;
 }
 
@@ -249,6 +279,37 @@ static void follow(struct pci_virt *v)
 
 /* ---------------------------------------------------------------- configuration space */
 
+static bool touches(u32 off, u32 size, u32 reg, u32 bytes)
+{
+	return overlap(off, size, reg, bytes);
+}
+
+/* The window's data are read or written: so is BAR0, if that makes an access. */
+static void window_access(struct pci_virt *v, bool write)
+{
+	struct mmio_access a = { .write = write };
+	u8 *cap = v->cfg + v->window;
+	u8 bar;
+
+	spin_lock(&v->lock);
+	bar = cap[WINDOW_BAR];
+	a.off = get_le32(cap + WINDOW_OFF);
+	a.bytes = get_le32(cap + WINDOW_LEN);
+	a.value = get_le32(cap + WINDOW_DATA);
+	spin_unlock(&v->lock);
+	if (bar || (a.bytes != 1 && a.bytes != 2 && a.bytes != 4) || !IS_ALIGNED(a.off, a.bytes) ||
+	    a.off >= v->d.bar0_bytes ||
+	    (v->d.msix_vectors && a.off - v->d.msix_table_off < PAGE_BYTES))
+		return;
+	v->d.access(v->d.ctx, &a);
+	if (write)
+		return;
+	spin_lock(&v->lock);
+	for (u32 i = 0; i < a.bytes; i++)
+		cap[WINDOW_DATA + i] = (u8)(a.value >> (8 * i));
+	spin_unlock(&v->lock);
+}
+
 /**
  * pci_virt_cfg_read() - @off + @size within one dword of PCI_CFG_BYTES
  */
@@ -256,16 +317,13 @@ u32 pci_virt_cfg_read(struct pci_virt *v, u32 off, u32 size)
 {
 	u32 value = 0;
 
+	if (v->window && touches(off, size, v->window + WINDOW_DATA, 4))
+		window_access(v, false);
 	spin_lock(&v->lock);
 	for (u32 i = 0; i < size; i++)
 		value |= (u32)v->cfg[off + i] << (8 * i);
 	spin_unlock(&v->lock);
 	return value;
-}
-
-static bool touches(u32 off, u32 size, u32 reg, u32 bytes)
-{
-	return overlap(off, size, reg, bytes);
 }
 
 /*
@@ -307,6 +365,8 @@ void pci_virt_cfg_write(struct pci_virt *v, u32 off, u32 size, u32 value)
 			     msix_ctl & PCI_MSIX_CTL_MASK);
 	if (v->slot->cap_pcie && touches(off, size, CAP_PCIE + PCI_EXP_DEVCTL, 2))
 		forward_devctl(v, devctl);
+	if (v->window && touches(off, size, v->window + WINDOW_DATA, 4))
+		window_access(v, true);
 }
 
 /* ---------------------------------------------------------------- BAR0 */
@@ -358,8 +418,26 @@ void pci_window_access(void *ctx, struct mmio_access *a)
 
 /* ---------------------------------------------------------------- the outside */
 
+static bool caps_ok(const struct pci_virt_desc *d)
+{
+	u32 at = CAP_OWN;
+
+	if (d->ncaps > PCI_VIRT_CAPS_MAX)
+		return false;
+	for (u32 i = 0; i < d->ncaps; i++) {
+		u32 bytes = d->caps[i].bytes;
+
+		if (bytes < 4 || bytes > PCI_VIRT_CAP_BYTES || (d->caps[i].window && bytes < 20))
+			return false;
+		at += ALIGN_UP(bytes, 4u);
+	}
+	return at <= PCI_CFG_BYTES;
+}
+
 static bool desc_ok(const struct pci_virt_desc *d)
 {
+	if (!caps_ok(d))
+		return false;
 	return d->access && d->bar0_bytes >= 16 * KIB && !(d->bar0_bytes & (d->bar0_bytes - 1)) &&
 	       d->msix_vectors <= PCI_VIRT_VECTORS_MAX &&
 	       (!d->msix_vectors || (IS_ALIGNED(d->msix_table_off, PAGE_BYTES) &&
