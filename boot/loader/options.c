@@ -155,6 +155,16 @@ static bool is_memory(struct span s)
 	return number(s, MEMORY_MIN_MIB, MEMORY_MAX_MIB, &v);
 }
 
+static bool is_nic(struct span s)
+{
+	return span_is(s, "none") || span_is(s, "virtio");
+}
+
+static bool is_ping(struct span s)
+{
+	return span_is(s, "on") || span_is(s, "off");
+}
+
 static const struct option_kind {
 	const char *key;
 	bool (*valid)(struct span value);
@@ -168,6 +178,8 @@ static const struct option_kind {
 	[OPTION_LOADER] = { "loader", is_path, "a path that starts with \\" },
 	[OPTION_DISK] = { "disk", is_disk, "auto, nvme or none" },
 	[OPTION_MEMORY] = { "memory", is_memory, "MiB, 64 or more" },
+	[OPTION_NIC] = { "nic", is_nic, "none or virtio" },
+	[OPTION_PING] = { "ping", is_ping, "on or off" },
 };
 
 /* ---------------------------------------------------------------- errors */

@@ -15,6 +15,8 @@ enum option {
 	OPTION_LOADER, /* \path of the OS loader on its ESP */
 	OPTION_DISK, /* auto | nvme | none */
 	OPTION_MEMORY, /* MiB, where there is no disk */
+	OPTION_NIC, /* none | virtio */
+	OPTION_PING, /* on | off */
 	OPTION_COUNT,
 };
 

@@ -6,8 +6,8 @@
  *
  * A PC without a disk ("diskless") has memory behind the store instead, which
  * the loader reserved, and the virtual controller at a PCI address where there
- * is nothing. A network card without messages is polled: from the tick while an
- * answer is awaited, and whenever else we are here.
+ * is nothing. A network card without messages (nic.c) is polled: from the tick
+ * while an answer is awaited, and whenever else we are here.
  *
  * Everything here but the doorbell stores and machine_explains_nmi() runs with
  * the pump's ownership. The wake-ups: doorbells (NMI) from the two devices, the
@@ -22,7 +22,6 @@
 #include "base/log.h"
 #include "base/plat.h"
 #include "net/client/client.h"
-#include "net/drivers/e1000e.h"
 #include "net/stack/stack.h"
 #include "storage/core/deploy.h"
 #include "storage/core/disk.h"
@@ -35,6 +34,7 @@
 #include "vmm/cpu/mmio.h"
 #include "vmm/cpu/vcpu.h"
 #include "vmm/main/core.h"
+#include "vmm/main/nic.h"
 #include "vmm/main/pump.h"
 #include "vmm/pci/pci.h"
 #include "vmm/plat/console.h"
@@ -76,9 +76,6 @@
  */
 #define MEMORY_TURNS 16
 
-/* Plain bytes that one poll of the client may make: some ms of hashing and inflating. */
-#define CLIENT_BUDGET_BYTES (16 * 1024u)
-
 #define VIRT_VECTORS NVME_EMUL_VECTORS_MAX
 #define VIRT_BAR_BYTES (16 * 1024u)
 
@@ -89,11 +86,9 @@ enum tick_reason {
 
 static struct machine {
 	struct emul_host host;
-	struct bus_dev *disk_bus, *nic_bus;
+	struct bus_dev *disk_bus;
 	struct blk_dev *blk; /* what the store lies on */
 	struct nvme_drv *nvme; /* NULL: it is memory */
-	struct netif_dev *nic;
-	bool nic_polled; /* (c) it has no doorbell */
 	struct source *source;
 	struct deploy *deploy;
 	struct nvme_emul *emul;
@@ -192,27 +187,6 @@ static const struct pci_virt_desc virt_desc = {
 
 /* ------------------------------------------------- start */
 
-/* The value of "key value\n" in the handoff's options, copied; false: not there. */
-static bool option(const struct handoff *h, const char *key, char *out, size_t room)
-{
-	const char *p = h->options, *end = p + MIN(h->options_bytes, (u32)sizeof(h->options));
-	size_t len = strlen(key);
-
-	while (p < end) {
-		const char *eol = memchr(p, '\n', (size_t)(end - p));
-		size_t n = (size_t)((eol ? eol : end) - p);
-
-		if (n > len && !memcmp(p, key, len) && p[len] == ' ') {
-			n = MIN(n - len - 1, room - 1);
-			memcpy(out, p + len + 1, n);
-			out[n] = 0;
-			return true;
-		}
-		p = eol ? eol + 1 : end;
-	}
-	return false;
-}
-
 static const struct handoff_pci *find_pci(const struct handoff *h, enum handoff_pci_kind kind)
 {
 	for (u32 i = 0; i < h->pci_count && i < HANDOFF_PCI_MAX; i++)
@@ -262,38 +236,6 @@ static int start_disk(const struct handoff *h)
 	return err;
 }
 
-/* Without a network there may still be a complete store: no error is fatal. */
-static void start_net(const struct handoff *h)
-{
-	const struct handoff_pci *p = find_pci(h, HANDOFF_PCI_NIC);
-	struct client_opts copts = { .budget_bytes = CLIENT_BUDGET_BYTES };
-	struct stack_opts sopts = { .dhcp = true };
-	char text[128];
-	int err;
-
-	if (!p) {
-		log_warn("machine: no supported network card");
-		return;
-	}
-	if (!option(h, "server", text, sizeof(text)) ||
-	    stack_parse_server(text, &copts.ip, &copts.port)) {
-		log_warn("machine: no server in the options");
-		return;
-	}
-	if (option(h, "ip", text, sizeof(text)) && stack_opts_parse(text, &sopts))
-		log_warn("machine: bad option ip=%s, using DHCP", text);
-	err = pci_take(p->bdf, &m.nic_bus);
-	if (!err)
-		err = e1000e_create(m.nic_bus, &m.nic);
-	if (!err)
-		err = stack_start(m.nic, &sopts);
-	if (!err)
-		err = client_create(&copts, &m.source);
-	if (err)
-		log_err("machine: network failed bdf=%x err=%s", p->bdf, err_name(err));
-	m.nic_polled = m.nic && !m.nic->irq;
-}
-
 /*
  * Who this PC is. Where the firmware does not say, its network card does, in
  * the form of a UUID of version 8: 00000000-0000-8000-8000-<MAC>. [RFC 9562 §5.8]
@@ -303,11 +245,11 @@ static void make_uuid(const struct handoff *h, u8 uuid[16])
 	static const u8 none[16];
 
 	memcpy(uuid, h->uuid, 16);
-	if (memcmp(uuid, none, 16) || !m.nic)
+	if (memcmp(uuid, none, 16) || !nic_mac())
 		return;
 	uuid[7] = 0x80; /* the third field is little-endian */
 	uuid[8] = 0x80;
-	memcpy(uuid + 10, m.nic->mac, 6);
+	memcpy(uuid + 10, nic_mac(), 6);
 }
 
 /** machine_start() - see machine.h. Context: boot CPU, hypercall. */
@@ -325,7 +267,7 @@ int machine_start(const struct handoff *h)
 	if (!err)
 		err = start_disk(h);
 	if (!err) {
-		start_net(h);
+		nic_start(h, &m.source);
 		make_uuid(h, m.uuid);
 		cfg.blk = m.blk;
 		cfg.memory = !m.nvme;
@@ -335,8 +277,8 @@ int machine_start(const struct handoff *h)
 		cfg.keys = (const u8(*)[P256_PUB_BYTES])h->keys;
 		cfg.nkeys = MIN(h->key_count, (u32)HANDOFF_KEYS_MAX);
 		memcpy(cfg.uuid, m.uuid, sizeof(cfg.uuid));
-		if (m.nic)
-			memcpy(cfg.mac, m.nic->mac, sizeof(cfg.mac));
+		if (nic_mac())
+			memcpy(cfg.mac, nic_mac(), sizeof(cfg.mac));
 		err = deploy_create(&m.deploy, &cfg);
 		m.start_code = FR_INTERNAL;
 	}
@@ -374,6 +316,7 @@ int machine_attach(void)
 		log_err("machine: cannot present the virtual disk err=%s", err_name(err));
 	} else {
 		deploy_attached(m.deploy);
+		nic_attach();
 		log_info("machine: virtual disk attached bdf=%x bytes=%llu", m.disk_bdf,
 			 (unsigned long long)(blk->sectors * blk->sector_bytes));
 	}
@@ -416,8 +359,19 @@ static bool network_allowed(u64 now)
 	       client_pending(m.source) == SOURCE_DEMAND;
 }
 
+/* With the guest's card there, the real one is polled for the guest. Is there more to do? */
+static bool network_wanted(u64 now)
+{
+	return !nic_presented() || stack_waits() || client_pending(m.source) >= 0 ||
+	       client_busy(m.source) || client_deadline_ns(m.source) <= now;
+}
+
 static bool network_poll(u64 now)
 {
+	if (!network_wanted(now)) {
+		m.net_owed = false;
+		return false;
+	}
 	m.net_owed = !network_allowed(now);
 	if (m.net_owed)
 		return false;
@@ -450,7 +404,9 @@ static enum tick_reason tick_reason(bool more)
 	if (!m.saying && console_drain())
 		return TICK_LOG;
 	if (m.source && (client_pending(m.source) >= 0 || !m.emul) &&
-	    (m.nic_polled || client_deadline_ns(m.source) < horizon))
+	    (nic_polled() || client_deadline_ns(m.source) < horizon))
+		return TICK_NETWORK;
+	if (nic_guest_waits())
 		return TICK_NETWORK;
 	disk = m.nvme ? nvme_drv_deadline_ns(m.nvme) : 0;
 	if (disk && disk < horizon)
@@ -519,8 +475,10 @@ bool machine_poll(void)
 	at = phase_done(at, "guest-commands");
 	blk_poll(m.blk);
 	at = phase_done(at, "disk");
+	more |= nic_poll();
 	if (m.source)
 		more |= network_poll(at);
+	nic_signal();
 	at = phase_done(at, "network");
 	store_poll();
 	if (!m.nvme)
@@ -542,7 +500,7 @@ bool machine_explains_nmi(void)
 		return false;
 	if (m.nvme && nvme_drv_work(m.nvme))
 		ours = true;
-	if (m.nic && !m.nic_polled && m.nic->ops->work(m.nic))
+	if (nic_explains_nmi())
 		ours = true;
 	if (ours)
 		__atomic_store_n(&m.work_ns, now, __ATOMIC_RELAXED);
@@ -649,6 +607,7 @@ void machine_say(void)
 			    LLU(nvme_emul_stats(m.emul)->irqs),
 			    LLU(nvme_emul_stats(m.emul)->resets),
 			    LLU(nvme_emul_stats(m.emul)->errors));
+		nic_say();
 		SAY("longest_phase_us=%llu phase=%s", LLU(m.longest_ns / NS_PER_US),
 		    m.longest_phase ? m.longest_phase : "none");
 		m.longest_ns = 0;

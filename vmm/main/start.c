@@ -11,6 +11,7 @@
 #include "vmm/main/core.h"
 #include "vmm/main/loaderio.h"
 #include "vmm/main/machine.h"
+#include "vmm/main/nic.h"
 #include "vmm/main/pump.h"
 #include "vmm/main/testdev.h"
 #include "vmm/plat/console.h"
@@ -67,6 +68,7 @@ s64 vmm_main_hypercall(u32 nr, u64 arg)
 		return machine_action((u32)arg);
 	case HC_DONE:
 		log_info("freshet: the operating system takes over");
+		nic_present();
 		return 0;
 	case HC_TEST:
 		if (!(core_handoff->flags & HANDOFF_FLAG_TEST))

@@ -1,0 +1,129 @@
+"""One NIC, two users: the guest has a network card of its own while the VMM streams over the real one."""
+
+import hashlib
+import http.server
+import os
+import re
+import subprocess
+import tarfile
+import threading
+
+import pytest
+
+import lab
+
+MODULES = ("failover", "net_failover", "virtio_net")
+LEASE = """#!/bin/sh
+[ $1 = bound ] || [ $1 = renew ] || exit 0
+ip addr flush dev $interface
+ip addr add $ip/24 dev $interface
+[ -z "$router" ] || ip route replace default via $router
+echo "$ip" > /run/ip
+"""
+
+
+@pytest.fixture(scope="session")
+def modules(images):
+    """The kernel's driver for the card, out of the Debian image, as a tar that the guest gets as a disk."""
+    raw = os.path.join(images, "debian.raw")
+    start = re.search(r"raw2 : start= *(\d+)", subprocess.check_output(["sfdisk", "-d", raw], text=True)).group(1)
+    fs = "%s?offset=%d" % (raw, int(start) * 512)
+    with open(os.path.join(images, "debian.info"), encoding="utf-8") as f:
+        kernel = re.search(r"^kernel (\S+)", f.read(), re.M).group(1)
+    where = subprocess.check_output(["debugfs", "-R", "cat /lib/modules/%s/modules.dep" % kernel, fs], text=True,
+                                    stderr=subprocess.DEVNULL)
+    folder = os.path.join(lab.BUILD, "e2e", "nic-modules")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "lease"), "w", encoding="utf-8") as f:
+        f.write(LEASE)
+    os.chmod(os.path.join(folder, "lease"), 0o755)
+    for m in MODULES:
+        path = re.search(r"^(\S*/%s\.ko):" % m, where, re.M).group(1)
+        lab.run("debugfs", "-R", "dump /lib/modules/%s/%s %s/%s.ko" % (kernel, path, folder, m), fs)
+    out = os.path.join(folder, "modules.tar")
+    with tarfile.open(out, "w") as t:
+        for m in MODULES:
+            t.add(os.path.join(folder, m + ".ko"), m + ".ko")
+        t.add(os.path.join(folder, "lease"), "lease")
+    with open(out, "r+b") as f:
+        f.truncate((os.path.getsize(out) + 65535) & ~65535)
+    return out
+
+
+@pytest.fixture
+def blob():
+    """A second server, with some MiB that only it knows: (URL for the guest, SHA-256)."""
+    data = os.urandom(8 << 20)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield "http://10.0.2.2:%d/blob" % httpd.server_port, hashlib.sha256(data).hexdigest()
+    httpd.shutdown()
+
+
+def driver(pc):
+    """Load the guest's driver; its interface is eth0."""
+    pc.sh("mkdir -p /run/m && tar -C /run/m -xf /dev/vdb && ip link set lo up")
+    pc.sh("; ".join("insmod /run/m/%s.ko" % m for m in MODULES))
+
+
+def lease(pc):
+    pc.sh("ip link set eth0 up; udhcpc -i eth0 -n -q -t 20 -T 1 -s /run/m/lease > /run/udhcpc 2>&1", 200)
+    return pc.sh("cat /run/ip").strip()
+
+
+def download(pc, blob):
+    url, digest = blob
+    assert digest in pc.sh("wget -q -O - %s | sha256sum" % url, 400)
+
+
+@pytest.fixture
+def begin(start, server, disk, modules):
+    def go(name, nic="virtio", **kw):
+        pc = start(name, disk, options=["server 10.0.2.2:%d" % server.port, "nic " + nic],
+                   extra=lab.data_disk(modules), **kw)
+        pc.tiny()
+        return pc
+    return go
+
+
+def test_guest_has_a_network(begin, server, blob):
+    """Lease, download beside a running fill, links, drivers, another server: neither user harms the other."""
+    pc = begin("pc", cpus=2)
+    driver(pc)
+    assert lease(pc).startswith("10.0.2.")
+    download(pc, blob)
+    lab.wait_fill(pc)
+    download(pc, blob)
+    for n in range(20):
+        pc.sh("ip link set eth0 down; ip link set eth0 up")
+    pc.link(False)
+    carrier = "while [ $(cat /sys/class/net/eth0/carrier) = %d ]; do ping -c 1 -W 1 10.0.2.2 > /dev/null 2>&1; done"
+    pc.sh(carrier % 1, 60)
+    pc.link(True)
+    pc.sh("ip route replace 10.0.2.0/24 dev eth0; " + carrier % 0, 60)
+    lease(pc)
+    pc.sh("d=$(basename $(readlink -f /sys/class/net/eth0/device)); p=/sys/bus/virtio/drivers/virtio_net; "
+          "echo $d > $p/unbind; [ ! -e /sys/class/net/eth0 ]; echo $d > $p/bind")
+    lease(pc)
+    server.stop()
+    server.start()
+    download(pc, blob)
+    assert lab.vmm_stats(pc)["guest_nic_broken"] == 0
+    pc.sh("verify 0 128", 600)
+
+
+def test_none_by_default(start, disk, server):
+    pc = start("pc", disk)
+    pc.tiny()
+    assert "0x020000" not in pc.sh("cat /sys/bus/pci/devices/*/class")
