@@ -1,4 +1,5 @@
 core-src += storage/drivers/nvme.c storage/drivers/memdisk.c
+core-src += storage/drivers/ahci.c storage/drivers/ahci_port.c storage/drivers/ahci_io.c storage/drivers/ahci_id.c
 
 nvme-drv-host := base/err.c base/fmt.c base/log.c base/plat_host.c storage/drivers/nvme.c
 
@@ -10,3 +11,12 @@ fuzz_nvme_identify-src := tests/fuzz/nvme_identify_fuzz.c $(nvme-drv-host)
 
 unit += memdisk
 unit_memdisk-src := tests/unit/memdisk_test.c storage/drivers/memdisk.c $(base-host)
+
+ahci-drv-host := base/err.c base/fmt.c base/log.c base/plat_host.c storage/drivers/ahci.c storage/drivers/ahci_port.c storage/drivers/ahci_io.c storage/drivers/ahci_id.c
+
+unit += ahci
+unit_ahci-src := tests/unit/ahci_test.c tests/fakes/hba_model.c $(ahci-drv-host)
+
+fuzz += ahci_drv ahci_identify
+fuzz_ahci_drv-src := tests/fuzz/ahci_drv_fuzz.c tests/fakes/hba_model.c $(ahci-drv-host)
+fuzz_ahci_identify-src := tests/fuzz/ahci_identify_fuzz.c $(ahci-drv-host)

@@ -52,6 +52,7 @@
 #define AHCI_PI 0x0c /* ports implemented */
 #define AHCI_VS 0x10
 #define   AHCI_VS_1_0 0x00010000u
+#define   AHCI_VS_1_1 0x00010100u /* CAP2 and BOHC are younger */
 #define   AHCI_VS_1_3_1 0x00010301u
 #define AHCI_CCC_CTL 0x14
 #define   AHCI_CCC_CTL_EN BIT(0)
