@@ -174,10 +174,12 @@ static bool step_probe_head(struct deploy *d)
 		return true;
 	}
 	if (b->sector_bytes != 512 && b->sector_bytes != 4096)
-		return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_DISK_FAILED,
+		return deploy_pick_skip(d, 0) ||
+		       deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_DISK_FAILED,
 				   "disk %s: sectors of %u bytes", b->serial, b->sector_bytes);
 	if (b->sectors < GPT_DISK_MIN_BYTES / b->sector_bytes)
-		return deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_DISK_SMALL,
+		return deploy_pick_skip(d, 0) ||
+		       deploy_fail(d, STEP_PROBE_HEAD, DEPLOY_DISK_SMALL,
 				   "disk %s has %llu MiB, at least %llu are needed", b->serial,
 				   (unsigned long long)(b->sectors * b->sector_bytes / MIB),
 				   (unsigned long long)(GPT_DISK_MIN_BYTES / MIB));
@@ -186,7 +188,7 @@ static bool step_probe_head(struct deploy *d)
 	if (err == -EINPROGRESS)
 		return false;
 	if (err)
-		return disk_failed(d, "read", err);
+		return deploy_pick_skip(d, err) || disk_failed(d, "read", err);
 	memcpy(d->head, d->work, sizeof(d->head));
 	d->ends_zero = gpt_is_zero(d->work, MIB);
 	deploy_go(d, STEP_PROBE_TAIL);
@@ -202,7 +204,7 @@ static bool step_probe_tail(struct deploy *d)
 	if (err == -EINPROGRESS)
 		return false;
 	if (err)
-		return disk_failed(d, "read", err);
+		return deploy_pick_skip(d, err) || disk_failed(d, "read", err);
 	memcpy(d->tail, d->work + MIB - GPT_TAIL_BYTES(ss), GPT_TAIL_BYTES(ss));
 	d->ends_zero &= gpt_is_zero(d->work, MIB);
 	d->kind = gpt_classify(d->head, GPT_HEAD_BYTES(ss), d->tail, GPT_TAIL_BYTES(ss), ss,
@@ -218,8 +220,7 @@ static bool step_probe_tail(struct deploy *d)
 		 d->kind == GPT_DISK_OURS     ? "ours" :
 		 d->kind == GPT_DISK_CLAIMING ? "claiming" :
 						"foreign");
-	deploy_go(d, d->kind == GPT_DISK_OURS ? STEP_OPEN : STEP_NETWORK);
-	return true;
+	return deploy_pick_looked(d);
 }
 
 /* Where sample @i is: the rest of the first 4 MiB, then places spread evenly. */
@@ -244,15 +245,14 @@ static bool step_probe_samples(struct deploy *d)
 	if (err == -EINPROGRESS)
 		return false;
 	if (err)
-		return disk_failed(d, "read", err);
+		return deploy_pick_skip(d, err) || disk_failed(d, "read", err);
 	if (!gpt_is_zero(d->work, (size_t)sectors * d->cfg.blk->sector_bytes))
 		d->kind = GPT_DISK_FOREIGN;
 	else if (++d->sample < SAMPLES + 3)
 		return true;
 	log_info("deploy: disk serial=%s kind=%s", d->cfg.blk->serial,
 		 d->kind == GPT_DISK_BLANK ? "blank" : "foreign");
-	deploy_go(d, STEP_NETWORK);
-	return true;
+	return deploy_pick_looked(d);
 }
 
 /** deploy_reset_store() - drop the store (and the virtual disk that owns it) */
@@ -814,6 +814,7 @@ int deploy_create(struct deploy **out, const struct deploy_cfg *cfg)
 		return err_trace(-ENOMEM);
 	}
 	d->cfg = *cfg;
+	deploy_pick_init(d);
 	d->born_ns = plat_time_ns();
 	deploy_go(d, STEP_PROBE_HEAD);
 	*out = d;

@@ -17,7 +17,9 @@
  * A disk of memory (cfg.memory) needs no claim and gets no partitions: the whole
  * of it is formatted as store at each boot. It may be smaller than the image.
  *
- * Driving it: poll the block device and the source, then call deploy_poll(),
+ * Of several disks deploy_pick.c says which one it is.
+ *
+ * Driving it: poll the block devices and the source, then call deploy_poll(),
  * which polls the virtual disk too. It neither polls the device nor the source.
  * Context: pump. Allocates at creation and on control paths, never per I/O.
  */
@@ -65,10 +67,14 @@ enum deploy_action {
 	DEPLOY_BOOT_CACHE,
 };
 
+#define DEPLOY_DISKS_MAX 16
 #define DEPLOY_PERCENT_UNKNOWN 0xffffffffu
 
 struct deploy_cfg {
 	struct blk_dev *blk; /* the real disk */
+	/* Others that may be it; the array is copied, DEPLOY_DISKS_MAX - 1 at most. */
+	struct blk_dev *const *more;
+	u32 nmore;
 	bool memory; /* it is memory: nobody's, empty, and gone with the power */
 	struct source *source; /* NULL: there is no network card */
 	u8 uuid[16]; /* SMBIOS, as in the table */
@@ -108,6 +114,8 @@ u64 deploy_poll(struct deploy *d);
 
 /** deploy_disk() - the guest's disk; NULL before READY */
 struct blk_dev *deploy_disk(struct deploy *d);
+/** deploy_real_disk() - the one of the real disks that it is; final from READY on */
+struct blk_dev *deploy_real_disk(struct deploy *d);
 /** deploy_vdisk() - the same as a struct disk, for statistics and quiesce */
 struct disk *deploy_vdisk(struct deploy *d);
 /** deploy_attached() - the guest has been given the disk */

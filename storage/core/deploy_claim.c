@@ -87,7 +87,7 @@ static bool decide_memory(struct deploy *d)
 /** deploy_step_decide() - ticket and manifest are here: what becomes of the disk? */
 bool deploy_step_decide(struct deploy *d)
 {
-	struct blk_dev *b = d->cfg.blk;
+	struct blk_dev *b;
 	u8 random[48];
 	int err;
 
@@ -95,6 +95,9 @@ bool deploy_step_decide(struct deploy *d)
 		return decide_memory(d);
 	if (d->kind == GPT_DISK_OURS)
 		return decide_ours(d);
+	if (!deploy_pick_by_ticket(d))
+		return false;
+	b = d->cfg.blk;
 	if (!claim_allowed(d))
 		return deploy_fail(d, STEP_TICKET, DEPLOY_DISK_FOREIGN,
 				   d->kind == GPT_DISK_FOREIGN ?

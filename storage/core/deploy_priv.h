@@ -92,6 +92,13 @@ struct deploy_esp {
 	u32 chunk, written;
 };
 
+struct deploy_disk {
+	struct blk_dev *blk;
+	enum gpt_disk kind;
+	bool useless; /* too small, not readable, odd sectors */
+	bool unread; /* not readable */
+};
+
 struct deploy {
 	struct deploy_cfg cfg;
 	enum deploy_step step;
@@ -111,7 +118,9 @@ struct deploy {
 	bool update; /* the cache would do: any failure until update_until boots it */
 	u64 update_until;
 
-	/* The disk. */
+	/* The disk, and those that may be it instead. */
+	struct deploy_disk disk_list[DEPLOY_DISKS_MAX];
+	u32 disk_count, disk_at;
 	enum gpt_disk kind;
 	struct gpt_layout layout;
 	bool ends_zero;
@@ -226,5 +235,11 @@ int deploy_esp_run(struct deploy *d, const u8 version[SHA256_BYTES]);
 extern const char *const deploy_state_names[DEPLOY_TROUBLE + 1];
 u32 deploy_report_build(struct deploy *d, char *out, u32 room);
 u64 deploy_report_poll(struct deploy *d, u64 now);
+
+/* deploy_pick.c */
+void deploy_pick_init(struct deploy *d);
+bool deploy_pick_looked(struct deploy *d);
+bool deploy_pick_skip(struct deploy *d, int err);
+bool deploy_pick_by_ticket(struct deploy *d);
 
 #endif

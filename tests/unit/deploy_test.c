@@ -27,6 +27,8 @@ static u8 keys[1][P256_PUB_BYTES];
 static const u8 uuid[16] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 };
 
 static struct fake_disk disk;
+static struct fake_disk beside[2]; /* of the same PC */
+static u32 besides;
 static struct fake_source net;
 static struct deploy *dep;
 static struct deploy_status st;
@@ -135,9 +137,10 @@ static int setup(void **state)
 
 static void switch_on(void)
 {
-	struct deploy_cfg cfg = { .blk = &disk.dev, .source = &net.src,
-				  .mac = { 2, 0, 0, 0xab, 0xcd, 0xef }, .keys = keys, .nkeys = 1,
-				  .build = "test \"build\"" };
+	struct blk_dev *more[2] = { &beside[0].dev, &beside[1].dev };
+	struct deploy_cfg cfg = { .blk = &disk.dev, .more = more, .nmore = besides,
+				  .source = &net.src, .mac = { 2, 0, 0, 0xab, 0xcd, 0xef },
+				  .keys = keys, .nkeys = 1, .build = "test \"build\"" };
 
 	memcpy(cfg.uuid, uuid, 16);
 	memset(&fake_store, 0, sizeof(fake_store));
@@ -151,6 +154,8 @@ static void switch_off(void)
 	if (!dep)
 		return;
 	list_init(&disk.queue);
+	list_init(&beside[0].queue);
+	list_init(&beside[1].queue);
 	list_init(&net.docs);
 	list_init(&net.chunks);
 	deploy_destroy(dep);
@@ -162,6 +167,8 @@ static int teardown(void **state)
 	(void)state;
 	switch_off();
 	fake_disk_fini(&disk);
+	while (besides)
+		fake_disk_fini(&beside[--besides]);
 	fake_source_fini(&net);
 	return 0;
 }
@@ -173,6 +180,10 @@ static void round_trip(void)
 	u64 wait;
 
 	blk_poll(&disk.dev);
+	for (u32 i = 0; i < besides; i++) {
+		busy |= !list_empty(&beside[i].queue);
+		blk_poll(&beside[i].dev);
+	}
 	net.src.ops->poll(&net.src);
 	wait = deploy_poll(dep);
 	if (!busy && list_empty(&disk.queue))
@@ -421,6 +432,158 @@ static void blank_disk_without_a_claim_is_not_touched(void **state)
 	ticket.claim = TICKET_CLAIM_BLANK; /* the admin changes his mind; nobody touches the PC */
 	issue();
 	assert_true(run_until(DEPLOY_READY, 30));
+}
+
+/* ------------------------------------------------------------------- several disks */
+
+static struct fake_disk *add_disk(const char *serial)
+{
+	fake_disk_init(&beside[besides], DISK_BYTES, 512, serial);
+	return &beside[besides++];
+}
+
+static void assert_claimed(struct fake_disk *f, struct fake_disk *not)
+{
+	assert_true(run_until(DEPLOY_READY, 60));
+	assert_ptr_equal(deploy_real_disk(dep), &f->dev);
+	assert_true(f->writes > 0);
+	assert_true(not->writes == 0);
+}
+
+/* The claimed serial number decides, whichever comes first and whatever is on it. */
+static void serial_decides_among_disks(void **state)
+{
+	struct fake_disk *second = add_disk("second");
+
+	(void)state;
+	ticket.claim = TICKET_CLAIM_SERIAL;
+	strcpy(ticket.claim_serial, "third");
+	issue();
+	switch_on();
+	assert_trouble(DEPLOY_DISK_FOREIGN, 5);
+	assert_non_null(strstr(st.text, SERIAL ", second"));
+	assert_true(disk.writes + second->writes == 0);
+	strcpy(ticket.claim_serial, "second");
+	issue();
+	memset(second->mem, 0x42, MIB);
+	assert_claimed(second, &disk);
+	switch_off();
+	switch_on(); /* from now on by its label */
+	assert_true(run_until(DEPLOY_READY, 60));
+	assert_ptr_equal(deploy_real_disk(dep), &second->dev);
+	assert_true(disk.writes == 0);
+}
+
+static void first_serial_decides_too(void **state)
+{
+	struct fake_disk *second = add_disk("second");
+
+	(void)state;
+	ticket.claim = TICKET_CLAIM_SERIAL;
+	strcpy(ticket.claim_serial, SERIAL);
+	issue();
+	switch_on();
+	assert_claimed(&disk, second);
+}
+
+static void twins_are_not_told_apart(void **state)
+{
+	(void)state;
+	add_disk(SERIAL);
+	ticket.claim = TICKET_CLAIM_SERIAL;
+	strcpy(ticket.claim_serial, SERIAL);
+	issue();
+	switch_on();
+	assert_trouble(DEPLOY_DISK_FOREIGN, 5);
+	assert_true(disk.writes + beside[0].writes == 0);
+}
+
+/* One blank disk beside others is taken, one of several is not. */
+static void blank_among_disks(void **state)
+{
+	struct fake_disk *second = add_disk("second"), *third;
+
+	(void)state;
+	third = add_disk("third");
+	memset(third->mem, 0x42, MIB);
+	switch_on();
+	assert_trouble(DEPLOY_DISK_FOREIGN, 5);
+	assert_non_null(strstr(st.text, "2 blank disks (" SERIAL ", second)"));
+	run_for(30);
+	assert_true(disk.writes + second->writes + third->writes == 0);
+	switch_off();
+	memset(disk.mem, 0x42, MIB);
+	switch_on();
+	assert_claimed(second, &disk);
+	assert_true(third->writes == 0);
+}
+
+static void nothing_claimed_among_disks(void **state)
+{
+	struct fake_disk *second = add_disk("second");
+
+	(void)state;
+	ticket.claim = TICKET_CLAIM_NONE;
+	issue();
+	switch_on();
+	assert_trouble(DEPLOY_DISK_FOREIGN, 5);
+	assert_true(disk.writes + second->writes == 0);
+	switch_off();
+	ticket.claim = TICKET_CLAIM_BLANK;
+	issue();
+	memset(disk.mem, 0x42, MIB);
+	memset(second->mem, 0x42, MIB);
+	switch_on();
+	assert_trouble(DEPLOY_DISK_FOREIGN, 5);
+	assert_true(disk.writes + second->writes == 0);
+}
+
+/* Our label wins without a ticket, also behind a blank disk. */
+static void label_decides(void **state)
+{
+	struct fake_disk *second = add_disk("second"), hold = disk;
+
+	(void)state;
+	plant(true, 10);
+	/* the labelled one is the second */
+	memcpy(second->mem, disk.mem, disk.bytes);
+	memset(hold.mem, 0, hold.bytes);
+	fake_source_up(&net, false);
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	assert_ptr_equal(deploy_real_disk(dep), &second->dev);
+	assert_true(disk.writes == 0);
+}
+
+/* A disk that is too small stands in nobody's way; one that cannot be read may be ours. */
+static void useless_disks(void **state)
+{
+	struct fake_disk *second = add_disk("second");
+
+	(void)state;
+	disk.dev.sectors = 1000;
+	switch_on();
+	assert_claimed(second, &disk);
+	switch_off();
+	memset(second->mem, 0, second->bytes);
+	disk.dev.sectors = DISK_BYTES / 512;
+	second->writes = 0;
+	disk.fail_reads = true;
+	switch_on();
+	assert_trouble(DEPLOY_DISK_FAILED, 5);
+	run_for(30);
+	assert_true(disk.writes + second->writes == 0);
+	disk.fail_reads = false; /* a moment's trouble: now there are two blank ones */
+	run_for(15);
+	assert_int_equal(st.code, DEPLOY_DISK_FOREIGN);
+	assert_true(disk.writes + second->writes == 0);
+	disk.fail_reads = true;
+	switch_off();
+	ticket.claim = TICKET_CLAIM_SERIAL;
+	strcpy(ticket.claim_serial, "second");
+	issue();
+	switch_on();
+	assert_claimed(second, &disk);
 }
 
 static void small_disks(void **state)
@@ -1315,6 +1478,13 @@ int main(void)
 		T(foreign_disk_is_taken_by_serial),
 		T(one_byte_somewhere_makes_a_disk_foreign),
 		T(blank_disk_without_a_claim_is_not_touched),
+		T(serial_decides_among_disks),
+		T(first_serial_decides_too),
+		T(twins_are_not_told_apart),
+		T(blank_among_disks),
+		T(nothing_claimed_among_disks),
+		T(label_decides),
+		T(useless_disks),
 		T(small_disks),
 		T(power_cuts_during_a_claim),
 		T(interrupted_claim_waits_for_a_ticket_that_allows_it),
