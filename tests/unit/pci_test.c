@@ -26,7 +26,7 @@
 #define REGION 0x40000000ull
 #define RAM_BYTES 0x30000000ull
 
-enum { NVME, NIC, OLD, OTHER, SMALL, PIE, BADHOOK, SEVENTH, FUNCTIONS };
+enum { NVME, NIC, OLD, OTHER, SMALL, PIE, BADHOOK, SEVENTH, SATA, FUNCTIONS };
 
 struct function {
 	u16 bdf;
@@ -338,6 +338,13 @@ static int setup(void **state)
 	put_le32(f->cfg + 0x74, 0x10000001);
 	put_le32(f->cfg + 0x7c, 0x00475c43); /* ASPM, x4, gen3 */
 	put_le16(f->cfg + 0x82, 0x1043);
+	/* As QEMU's ich9-ahci: registers in BAR5, index and data ports in BAR4, MSI alone */
+	f = function(SATA, 0x00fa, 0x8086, 0x2922);
+	put_le32(f->cfg + 8, 0x01060102);
+	bar(f, 4, 0x20, 1, 0x7040);
+	bar(f, 5, 0x1000, 0, 0xc4000000);
+	f->cfg[0x34] = 0x80;
+	memcpy(f->cfg + 0x80, (u8[]){ 0x05, 0, 0x80, 0 }, 4);
 	function(SEVENTH, 0x007f, 1, 1); /* alone at its device, which has no function 0 */
 	f = function(BADHOOK, 0x0300, 1, 1);
 	bar(f, 0, 0x4000, 4, 0xc3000000);
@@ -1063,6 +1070,45 @@ static void free_place_without_ecam(void **state)
 	assert_int_equal(rd(0xd4000020, 4), 0x6620);
 }
 
+/* Its registers are where AHCI has them; given back, all of it is the guest's again. */
+static void sata_comes_and_goes(void **state)
+{
+	struct function *f = &functions[SATA];
+	u32 hooks = count(&mmios), ports = count(&pios);
+	struct bus_dev *d;
+	u8 before[256];
+
+	(void)state;
+	assert_int_equal(pci_release(0x00fa), -EINVAL);
+	memcpy(before, f->cfg, 256);
+	assert_int_equal(pci_take(0x00fa, &d), 0);
+	assert_int_equal(d->bar_bytes, 0x1000);
+	assert_true(d->has_msi && !d->has_msix);
+	bus_write32(d, 0x120, 0xabcd);
+	assert_int_equal(get_le32(f->mem + 0x120), 0xabcd);
+	assert_int_equal(rd(0xc4000120, 4), 0xffffffff);
+	assert_int_equal(port(0x7040, 4, false, 0), 0xffffffff);
+	assert_int_equal(ioc(0x00fa, 0, 4), 0xffffffff);
+	assert_int_equal(d->ops->irq_enable(d, 1), 0);
+	assert_int_equal(get_le16(f->cfg + 0x82), 0x81);
+	assert_int_equal(get_le32(f->cfg + 0x84), 0xfee07000);
+	assert_int_equal(get_le16(f->cfg + 0x8c), 0x400);
+	assert_int_equal(get_le16(f->cfg + 4), 0x407);
+
+	d->ops->irq_disable(d);
+	assert_int_equal(pci_release(0x00fa), 0);
+	assert_int_equal(get_le16(f->cfg + 4), 3); /* no master, its pin */
+	assert_int_equal(get_le16(f->cfg + 0x82), 0x80);
+	assert_memory_equal(f->cfg + 8, before + 8, 0x40);
+	assert_int_equal(ioc(0x00fa, 0, 4), 0x29228086);
+	assert_null(region_at(0xc4000120));
+	assert_int_equal(count(&mmios), hooks);
+	assert_int_equal(count(&pios), ports);
+	assert_int_equal(pci_release(0x00fa), -EINVAL);
+	assert_int_equal(pci_take(0x00fa, &d), 0);
+	assert_int_equal(pci_release(0x00fa), 0);
+}
+
 int main(void)
 {
 	/* In this order: slots are taken for ever. */
@@ -1084,6 +1130,7 @@ int main(void)
 		cmocka_unit_test(msix_masks_and_pends),
 		cmocka_unit_test(larger_bar_and_link),
 		cmocka_unit_test(random_guest_stays_out),
+		cmocka_unit_test(sata_comes_and_goes),
 		cmocka_unit_test(free_place),
 		cmocka_unit_test(failed_take_leaves_nothing),
 	};

@@ -2,10 +2,10 @@
  * dev.c - a taken function: the real device as its driver reaches it
  *
  * pci_dev_probe() sizes the BARs and finds the capabilities; the rest is
- * struct bus_ops. The driver's window is BAR0. It may move while the driver
- * runs (the guest moves the virtual function standing there); the mover keeps
- * the driver quiet meanwhile, so the register accessors look it up each time
- * and take no lock.
+ * struct bus_ops. The driver's window is BAR0, an AHCI controller's BAR5. It
+ * may move while the driver runs (the guest moves the virtual function standing
+ * there); the mover keeps the driver quiet meanwhile, so the register accessors
+ * look it up each time and take no lock.
  *
  * Interrupts are routed once, to the doorbell: delivery mode NMI. A device's
  * own MSI-X table lies in one of its BARs and is written through the direct
@@ -19,6 +19,7 @@
 #include "vmm/cpu/lapic.h"
 #include "vmm/pci/pci_priv.h"
 
+#define AHCI_BAR 5
 #define CAPS_MAX 48 /* as many as fit: a longer list is a loop */
 
 static struct pci_slot *slot_of(struct bus_dev *d)
@@ -68,16 +69,23 @@ static u32 size_bar(struct pci_slot *s, u32 i)
 	return b->wide ? 2 : 1;
 }
 
+/* [AHCI 1.3.1 §2.1.11]: ABAR is the last one */
+static bool is_ahci(const struct pci_slot *s)
+{
+	return cfg_r(s, PCI_CLASS + 1, 2) == PCI_CLASS_SATA && cfg_r(s, PCI_CLASS, 1) == 1;
+}
+
 static int probe_bars(struct pci_slot *s)
 {
 	u32 cmd = cfg_r(s, PCI_COMMAND, 2);
-	struct pci_bar *w = &s->bars[0];
+	struct pci_bar *w;
 
 	cfg_w(s, PCI_COMMAND, 2, cmd & ~(PCI_COMMAND_MEM | PCI_COMMAND_IO));
 	for (u32 i = 0; i < PCI_BARS;)
 		i += size_bar(s, i);
 	cfg_w(s, PCI_COMMAND, 2, cmd);
-	s->window = 0;
+	s->window = is_ahci(s) ? AHCI_BAR : 0;
+	w = &s->bars[s->window];
 	if (!w->bytes || w->io || !w->base)
 		return -ENODEV;
 	s->regs = pci_hw_map(w->base, w->bytes);
@@ -320,7 +328,7 @@ int pci_dev_probe(struct pci_slot *s)
 }
 
 /**
- * pci_dev_move() - give the real BAR0 another address
+ * pci_dev_move() - give the window another address
  *
  * Context: the driver is quiet. The new address is hooked already.
  */

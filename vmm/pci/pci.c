@@ -49,7 +49,7 @@ static bool ports_hooked;
 /**
  * pci_slot_find() - the slot of function @bdf, or NULL
  *
- * Context: any; slots are added before the guest could name them, never removed.
+ * Context: any; slots come and go while one CPU of the guest's is awake.
  */
 struct pci_slot *pci_slot_find(u16 bdf)
 {
@@ -410,6 +410,27 @@ int pci_add(u64 bar, u64 bytes, u16 *bdf)
 }
 
 /**
+ * pci_release() - the guest may have a taken function back
+ *
+ * Context: start-up or a hypercall, with one CPU of the guest's awake; the
+ * driver has let the device go, and nothing has been presented in its place.
+ * Return: 0; -EINVAL when it is not such a function.
+ */
+int pci_release(u16 bdf)
+{
+	struct pci_slot *s = pci_slot_find(bdf);
+
+	if (!s || s->unreal || s->virt)
+		return -EINVAL;
+	pci_hw_cfg_write(bdf, PCI_COMMAND, 2, pci_hw_cfg_read(bdf, PCI_COMMAND, 2) &
+			 ~(PCI_COMMAND_MASTER | PCI_COMMAND_INTX_OFF));
+	__atomic_store_n(&s->used, false, __ATOMIC_RELEASE);
+	unhook(s);
+	log_info("pci: released bdf=%02x:%02x.%u", bdf >> 8, bdf >> 3 & 31, bdf & 7u);
+	return 0;
+}
+
+/**
  * pci_take() - take function @bdf from the guest for a driver of ours
  * @out: the device, for ever
  *
@@ -436,9 +457,10 @@ int pci_take(u16 bdf, struct bus_dev **out)
 		return err;
 	}
 	__atomic_store_n(&s->used, true, __ATOMIC_RELEASE);
-	log_info("pci: taken bdf=%02x:%02x.%u id=%04x:%04x bar0=%llx+%llx irq=%s", bdf >> 8,
-		 bdf >> 3 & 31, bdf & 7u, s->bus.vendor, s->bus.device,
-		 (unsigned long long)s->bars[0].base, (unsigned long long)s->bars[0].bytes,
+	log_info("pci: taken bdf=%02x:%02x.%u id=%04x:%04x bar%u=%llx+%llx irq=%s", bdf >> 8,
+		 bdf >> 3 & 31, bdf & 7u, s->bus.vendor, s->bus.device, s->window,
+		 (unsigned long long)s->bars[s->window].base,
+		 (unsigned long long)s->bars[s->window].bytes,
 		 s->cap_msix ? "msi-x" : s->cap_msi ? "msi" : "none");
 	*out = &s->bus;
 	return 0;

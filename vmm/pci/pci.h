@@ -67,6 +67,9 @@ int pci_init(const struct handoff *h);
  */
 int pci_take(u16 bdf, struct bus_dev **out);
 
+/* The guest may have it back: its driver has let it go, nothing was presented there. */
+int pci_release(u16 bdf);
+
 /*
  * pci_add() - a place for a virtual function that replaces no real one: a device
  * of bus 0 that answers at none of its functions, which becomes *bdf, and a

@@ -19,6 +19,7 @@
 #define   PCI_STATUS_CAPS 0x0010u
 #define PCI_REVISION 0x08
 #define PCI_CLASS 0x09
+#define   PCI_CLASS_SATA 0x0106u /* base and sub-class */
 #define PCI_CACHE_LINE 0x0c
 #define PCI_HEADER 0x0e
 #define   PCI_HEADER_TYPE 0x7fu
