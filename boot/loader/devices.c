@@ -1,11 +1,13 @@
 /*
- * devices.c - the disk and the NIC: found, taken from the firmware, given back
+ * devices.c - the disks and the NIC: found, taken from the firmware, given back
  *
- * One NVMe controller and one NIC become the VMM's. When there are several, the
- * ones that freshet.efi itself came through win, then the first found: that is
- * the disk with our ESP, or the NIC that reached the server.
+ * Every NVMe controller, every AHCI controller with a disk and one NIC become the
+ * VMM's. Which disk it is, labels and the ticket decide there (storage/core);
+ * controllers that do not have it come back (HC_ATTACH). The one that freshet.efi
+ * itself came through is named first, which matters only when several disks carry
+ * our label. Of NICs the one that reached the server wins, then the first found.
  *
- * Without an NVMe disk, or when the options say so, the PC is diskless: memory
+ * Without a disk, or when the options say so, the PC is diskless: memory
  * stands in (diskless.c), and the disks that there are stay with firmware and OS.
  *
  * Taking means DisconnectController(): the firmware's driver stops the device,
@@ -21,6 +23,17 @@
 #define PCI_ID 0x00
 #define PCI_CLASS 0x08
 #define PCI_CLASS_NVME 0x010802u
+#define PCI_CLASS_AHCI 0x010601u
+
+/* [AHCI 1.3.1 §3] */
+#define AHCI_ABAR 5
+#define AHCI_PI 0x0c
+#define AHCI_PORT_SIG(n) (0x124u + 0x80 * (n))
+#define AHCI_PORT_SSTS(n) (0x128u + 0x80 * (n))
+#define   AHCI_DET 0x0fu
+#define   AHCI_DET_UP 3u
+#define AHCI_SIG_DISK 0x00000101u
+#define AHCI_SIG_NONE 0xffffffffu /* no driver has made it speak yet */
 
 static EFI_GUID pci_io_guid = EFI_PCI_IO_PROTOCOL_GUID;
 static EFI_GUID device_path_guid = EFI_DEVICE_PATH_PROTOCOL_GUID;
@@ -71,16 +84,80 @@ static struct device probe(EFI_HANDLE handle)
 	d.id.device = (u16)(id >> 16);
 	if (class >> 8 == PCI_CLASS_NVME)
 		d.id.kind = HANDOFF_PCI_NVME;
+	else if (class >> 8 == PCI_CLASS_AHCI)
+		d.id.kind = HANDOFF_PCI_AHCI;
 	else if (nic_supported(d.id.vendor, d.id.device))
 		d.id.kind = HANDOFF_PCI_NIC;
 	return d;
 }
 
-static void say(const char *what, const struct device *d, u32 count)
+static u32 ahci_read(const struct device *d, u32 off)
+{
+	u32 v = 0;
+
+	if (EFI_ERROR(d->io->Mem.Read(d->io, EfiPciIoWidthUint32, AHCI_ABAR, off, 1, &v)))
+		return 0;
+	return v;
+}
+
+/*
+ * Is there something behind one of its ports that may be a disk? Optical drives
+ * alone are the OS's. The firmware's driver is asked first to bring the links up.
+ */
+static bool ahci_has_disk(const struct device *d)
+{
+	u32 ports;
+
+	BS->ConnectController(d->handle, NULL, NULL, TRUE);
+	d->io->Attributes(d->io, EfiPciIoAttributeOperationEnable, EFI_PCI_IO_ATTRIBUTE_MEMORY,
+			  NULL);
+	ports = ahci_read(d, AHCI_PI);
+	for (u32 n = 0; n < 32; n++) {
+		u32 sig;
+
+		if (!(ports & BIT(n)) ||
+		    (ahci_read(d, AHCI_PORT_SSTS(n)) & AHCI_DET) != AHCI_DET_UP)
+			continue;
+		sig = ahci_read(d, AHCI_PORT_SIG(n));
+		if (sig == AHCI_SIG_DISK || sig == AHCI_SIG_NONE)
+			return true;
+	}
+	return false;
+}
+
+/* May it have this PC's disk, as far as the options have it? */
+static bool is_disk(const struct device *d, enum options_disk want)
+{
+	switch (d->id.kind) {
+	case HANDOFF_PCI_NVME:
+		return want != OPTIONS_DISK_AHCI;
+	case HANDOFF_PCI_AHCI:
+		return want != OPTIONS_DISK_NVME && want != OPTIONS_DISK_NONE && ahci_has_disk(d);
+	default:
+		return false;
+	}
+}
+
+/* The first place for the one we came through. */
+static void add_disk(struct loader *l, const struct device *d, bool ours)
+{
+	u32 at = ours ? 0 : l->disk_count;
+
+	if (l->disk_count == LOADER_DISKS_MAX) {
+		con_print("too many disk controllers: %02x:%02x.%x stays with the firmware\n",
+			  d->id.bdf >> 8, d->id.bdf >> 3 & 31, d->id.bdf & 7);
+		return;
+	}
+	for (u32 i = l->disk_count; i > at; i--)
+		l->disks[i] = l->disks[i - 1];
+	l->disks[at] = *d;
+	l->disk_count++;
+}
+
+static void say(const char *what, const struct device *d, const char *more)
 {
 	con_print("%s %04x:%02x:%02x.%x [%04x:%04x]%s\n", what, d->id.segment, d->id.bdf >> 8,
-		  d->id.bdf >> 3 & 31, d->id.bdf & 7, d->id.vendor, d->id.device,
-		  count > 1 ? ", one of several: the others stay with the firmware" : "");
+		  d->id.bdf >> 3 & 31, d->id.bdf & 7, d->id.vendor, d->id.device, more);
 }
 
 static EFI_STATUS pci_handles(EFI_HANDLE **handles, UINTN *n)
@@ -89,7 +166,7 @@ static EFI_STATUS pci_handles(EFI_HANDLE **handles, UINTN *n)
 }
 
 /**
- * devices_find() - choose the disk and the NIC
+ * devices_find() - choose the disks and the NIC
  *
  * A missing NIC is said and left to the VMM: what is complete on the disk boots
  * without. A diskless PC has nothing to boot then.
@@ -98,12 +175,13 @@ static EFI_STATUS pci_handles(EFI_HANDLE **handles, UINTN *n)
 int devices_find(struct loader *l)
 {
 	enum options_disk want = options_disk(&l->options);
-	u32 disks = 0, nic_count = 0;
+	u32 nic_count = 0;
 	EFI_HANDLE *handles;
 	EFI_STATUS s;
 	UINTN n;
 
-	l->disk.handle = l->nic.handle = NULL;
+	l->disk_count = 0;
+	l->nic.handle = NULL;
 	s = pci_handles(&handles, &n);
 	if (EFI_ERROR(s)) {
 		fmt_snprintf(l->detail, sizeof(l->detail), "PCI devices: %s", efi_text(s));
@@ -113,15 +191,16 @@ int devices_find(struct loader *l)
 		struct device d = probe(handles[i]);
 		bool ours = path_starts_with(l->loaded->DeviceHandle, d.handle);
 
-		if (d.id.kind == HANDOFF_PCI_NVME && (!disks++ || ours))
-			l->disk = d;
+		if (is_disk(&d, want))
+			add_disk(l, &d, ours);
 		if (d.id.kind == HANDOFF_PCI_NIC && (!nic_count++ || ours))
 			l->nic = d;
 	}
 	BS->FreePool(handles);
-	l->diskless = want == OPTIONS_DISK_NONE || (want == OPTIONS_DISK_AUTO && !disks);
+	l->diskless = want == OPTIONS_DISK_NONE || (want == OPTIONS_DISK_AUTO && !l->disk_count);
 	if (nic_count) {
-		say("NIC ", &l->nic, nic_count);
+		say("NIC ", &l->nic,
+		    nic_count > 1 ? ", one of several: the others stay with the firmware" : "");
 	} else if (l->diskless) {
 		fmt_snprintf(l->detail, sizeof(l->detail),
 			     "%u PCI functions looked at, and no disk", (u32)n);
@@ -131,14 +210,15 @@ int devices_find(struct loader *l)
 			  FR_NO_NIC);
 	}
 	if (l->diskless) {
-		l->disk.handle = NULL;
+		l->disk_count = 0;
 		return 0;
 	}
-	if (!disks) {
+	if (!l->disk_count) {
 		fmt_snprintf(l->detail, sizeof(l->detail), "%u PCI functions looked at", (u32)n);
 		return FR_NO_DISK;
 	}
-	say("disk", &l->disk, disks);
+	for (u32 i = 0; i < l->disk_count; i++)
+		say("disk", &l->disks[i], l->disks[i].id.kind == HANDOFF_PCI_AHCI ? " AHCI" : "");
 	return 0;
 }
 
@@ -185,18 +265,30 @@ static int take(struct loader *l, struct device *d)
 }
 
 /**
- * devices_take() - stop the firmware's drivers of disk and NIC
+ * devices_take() - stop the firmware's drivers of disks and NIC
  *
  * May be called again after it failed.
  * Return: 0, or FR_FIRMWARE.
  */
 int devices_take(struct loader *l)
 {
-	int code;
+	int code = 0;
 
 	l->handoff.pci_count = 0;
-	code = take(l, &l->disk);
+	for (u32 i = 0; i < l->disk_count && !code; i++)
+		code = take(l, &l->disks[i]);
 	return code ? code : take(l, &l->nic);
+}
+
+/* Controllers that turned out not to have the disk are there again. */
+static void reconnect_others(struct loader *l, u32 bdf)
+{
+	for (u32 i = 0; i < l->disk_count; i++) {
+		struct device d = probe(l->disks[i].handle);
+
+		if (d.io && d.id.bdf != bdf && d.id.vendor != 0xffff)
+			BS->ConnectController(d.handle, NULL, NULL, TRUE);
+	}
 }
 
 /**
@@ -226,6 +318,7 @@ int devices_give_disk(struct loader *l, u32 bdf, EFI_HANDLE *disk)
 	}
 	if (n)
 		BS->FreePool(handles);
+	reconnect_others(l, bdf);
 	if (!found)
 		return blockio_install(l, NULL, disk);
 	s = BS->ConnectController(found, NULL, NULL, TRUE);

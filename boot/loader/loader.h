@@ -15,6 +15,7 @@
 #include "boot/handoff.h"
 #include "boot/loader/options.h"
 
+#define LOADER_DISKS_MAX (HANDOFF_PCI_MAX - 1) /* controllers; and a NIC */
 #define LOADER_MS(n) ((UINTN)(n) * 1000) /* BS->Stall() counts microseconds */
 
 struct device {
@@ -27,7 +28,9 @@ struct loader {
 	EFI_HANDLE image;
 	EFI_LOADED_IMAGE *loaded; /* invalid pointers inside after devices_take() */
 	struct options options;
-	struct device disk, nic; /* handle NULL: none */
+	struct device disks[LOADER_DISKS_MAX]; /* controllers; the one we came through is first */
+	u32 disk_count;
+	struct device nic; /* handle NULL: none */
 	bool diskless; /* memory instead */
 	struct handoff handoff;
 	struct handoff_status status; /* as of the last HC_STATUS */

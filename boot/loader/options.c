@@ -145,7 +145,8 @@ static bool is_path(struct span s)
 
 static bool is_disk(struct span s)
 {
-	return span_is(s, "auto") || span_is(s, "nvme") || span_is(s, "none");
+	return span_is(s, "auto") || span_is(s, "nvme") || span_is(s, "ahci") ||
+	       span_is(s, "none");
 }
 
 static bool is_memory(struct span s)
@@ -176,7 +177,7 @@ static const struct option_kind {
 	[OPTION_VERBOSE] = { "verbose", is_switch, "0 or 1" },
 	[OPTION_WAIT] = { "wait", is_wait, "seconds, 0 to 86400" },
 	[OPTION_LOADER] = { "loader", is_path, "a path that starts with \\" },
-	[OPTION_DISK] = { "disk", is_disk, "auto, nvme or none" },
+	[OPTION_DISK] = { "disk", is_disk, "auto, nvme, ahci or none" },
 	[OPTION_MEMORY] = { "memory", is_memory, "MiB, 64 or more" },
 	[OPTION_NIC] = { "nic", is_nic, "none or virtio" },
 	[OPTION_PING] = { "ping", is_ping, "on or off" },
@@ -414,7 +415,8 @@ enum options_disk options_disk(const struct options *o)
 	const char *v = o->value[OPTION_DISK];
 
 	return !strcmp(v, "none") ? OPTIONS_DISK_NONE :
-	       !strcmp(v, "nvme") ? OPTIONS_DISK_NVME : OPTIONS_DISK_AUTO;
+	       !strcmp(v, "nvme") ? OPTIONS_DISK_NVME :
+	       !strcmp(v, "ahci") ? OPTIONS_DISK_AHCI : OPTIONS_DISK_AUTO;
 }
 
 /** options_memory() - bytes of memory for the store of a PC without a disk; 0: not said */

@@ -13,7 +13,7 @@ enum option {
 	OPTION_VERBOSE, /* 0 | 1 */
 	OPTION_WAIT, /* seconds a trouble screen stays */
 	OPTION_LOADER, /* \path of the OS loader on its ESP */
-	OPTION_DISK, /* auto | nvme | none */
+	OPTION_DISK, /* auto | nvme | ahci | none */
 	OPTION_MEMORY, /* MiB, where there is no disk */
 	OPTION_NIC, /* none | virtio */
 	OPTION_PING, /* on | off */
@@ -40,7 +40,7 @@ int options_complete(const struct options *o, struct options_error *e);
 int options_render(const struct options *o, char *out, size_t room);
 bool options_null_mode(const struct options *o);
 bool options_test_mode(const struct options *o);
-enum options_disk { OPTIONS_DISK_AUTO, OPTIONS_DISK_NVME, OPTIONS_DISK_NONE };
+enum options_disk { OPTIONS_DISK_AUTO, OPTIONS_DISK_NVME, OPTIONS_DISK_AHCI, OPTIONS_DISK_NONE };
 enum options_disk options_disk(const struct options *o);
 u64 options_memory(const struct options *o); /* bytes, 0: not given */
 u32 options_wait(const struct options *o);

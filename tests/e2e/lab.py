@@ -138,17 +138,26 @@ class Qmp:
 
 
 class Disk:
-    """A PC's disk: a sparse raw file."""
+    """A PC's disk: a sparse raw file. @bus is nvme or ahci; @faults a file of QEMU's blkdebug, or None."""
 
-    def __init__(self, path, mib, serial="LAB0001"):
-        self.path, self.mib, self.serial = path, mib, serial
+    def __init__(self, path, mib, serial="LAB0001", bus="nvme", faults=None):
+        self.path, self.mib, self.serial, self.bus, self.faults = path, mib, serial, bus, faults
         if not os.path.exists(path):
             with open(path, "wb") as f:
                 f.truncate(mib * 1048576)
 
+    def args(self, n, snapshot, bootindex):
+        """QEMU's options for it as disk number @n. A disk on AHCI is behind port @n of q35's own controller."""
+        path = "blkdebug:%s:%s" % (self.faults, self.path) if self.faults else self.path
+        device = {"nvme": "nvme,id=disk%d" % n, "ahci": "ide-hd,bus=ide.%d" % n}[self.bus]
+        return ["-drive", "if=none,id=d%d,format=raw,cache=writeback,discard=unmap,file=%s,snapshot=%s"
+                % (n, path, "on" if snapshot else "off"),
+                "-device", "%s,drive=d%d,serial=%s%s" % (device, n, self.serial,
+                                                         ",bootindex=%d" % bootindex if bootindex else "")]
+
 
 class Pc:
-    """A lab PC. `disk` is a Disk or None; `tftp` a folder for firmware PXE, or None; `card` QEMU's name of the NIC."""
+    """A lab PC. `disk` is a Disk, a list of them or None; `tftp` a folder for firmware PXE, or None; `card` QEMU's name of the NIC."""
 
     def __init__(self, folder, name, disk=None, tftp=None, bootfile="boot.ipxe", cpus=2, mem="2G",
                  nic=True, link=True, boot="net", extra=(), snapshot=False, cpu="qemu64,+svm,+npt",
@@ -170,10 +179,9 @@ class Pc:
                "-chardev", "socket,id=c2,path=%s/com2,server=on,wait=off" % self.tmp,
                "-serial", "chardev:c1", "-serial", "chardev:c2", "-S",
                "-device", "VGA,romfile="]
-        if disk:
-            cmd += ["-drive", "if=none,id=d0,format=raw,cache=writeback,discard=unmap,file=%s,snapshot=%s"
-                    % (disk.path, "on" if snapshot else "off"),
-                    "-device", "nvme,drive=d0,serial=%s%s" % (disk.serial, ",bootindex=1" if boot == "disk" else "")]
+        disks = disk if isinstance(disk, (list, tuple)) else [disk] if disk else []
+        for n, d in enumerate(disks):
+            cmd += d.args(n, snapshot, n + 1 if boot == "disk" else None)
         if nic:
             net = "user,id=n0"
             if tftp:

@@ -1,8 +1,13 @@
 /*
  * machine.c - the devices that Freshet drives and presents on this PC
  *
- *	HC_START  real NVMe and NIC are taken, drivers and stack start, deploy begins
+ *	HC_START  real disk controllers and NIC are taken, drivers and stack start, deploy begins
  *	HC_ATTACH the virtual disk stands behind a virtual controller at the same place
+ *
+ * Any of the disks may be the one (backends.c); the others are the guest's again
+ * from HC_ATTACH on. Where the virtual controller does not fit in the real one's
+ * place (NVMe before AHCI) that stays hidden, and the virtual one stands where
+ * there is nothing.
  *
  * A PC without a disk ("diskless") has memory behind the store instead, which
  * the loader reserved, and the virtual controller at a PCI address where there
@@ -10,7 +15,7 @@
  * while an answer is awaited, and whenever else we are here.
  *
  * Everything here but the doorbell stores and machine_explains_nmi() runs with
- * the pump's ownership. The wake-ups: doorbells (NMI) from the two devices, the
+ * the pump's ownership. The wake-ups: doorbells (NMI) from the devices, the
  * guest's doorbell writes, and, while some timer of ours runs, the tick.
  */
 #include "vmm/main/machine.h"
@@ -26,13 +31,13 @@
 #include "storage/core/deploy.h"
 #include "storage/core/disk.h"
 #include "storage/drivers/memdisk.h"
-#include "storage/drivers/nvme.h"
 #include "storage/emul/nvme.h"
 #include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/guest.h"
 #include "vmm/cpu/mmio.h"
 #include "vmm/cpu/vcpu.h"
+#include "vmm/main/backends.h"
 #include "vmm/main/core.h"
 #include "vmm/main/nic.h"
 #include "vmm/main/pump.h"
@@ -86,9 +91,8 @@ enum tick_reason {
 
 static struct machine {
 	struct emul_host host;
-	struct bus_dev *disk_bus;
-	struct blk_dev *blk; /* what the store lies on */
-	struct nvme_drv *nvme; /* NULL: it is memory */
+	struct blk_dev *blk; /* memory that the store lies on; else the first disk */
+	bool memory; /* (c) it is memory */
 	struct source *source;
 	struct deploy *deploy;
 	struct nvme_emul *emul;
@@ -216,23 +220,17 @@ static int start_memory(const struct handoff *h)
 
 static int start_disk(const struct handoff *h)
 {
-	const struct handoff_pci *p = find_pci(h, HANDOFF_PCI_NVME);
 	int err;
 
-	if (h->memory_bytes)
+	m.memory = h->memory_bytes;
+	if (m.memory)
 		return start_memory(h);
-	m.start_code = FR_NO_DISK;
-	if (!p)
-		return -ENODEV;
-	m.start_code = FR_DISK_FAILED;
-	m.disk_bdf = p->bdf;
-	err = pci_take(p->bdf, &m.disk_bus);
-	if (!err)
-		err = nvme_drv_create(m.disk_bus, &(struct nvme_drv_opts){ .depth = 127 }, &m.nvme);
+	err = backends_start(h);
+	m.start_code = err == -ENODEV ? FR_NO_DISK : FR_DISK_FAILED;
 	if (err)
-		log_err("machine: disk failed bdf=%x err=%s", p->bdf, err_name(err));
+		log_err("machine: no disk err=%s", err_name(err));
 	else
-		m.blk = nvme_drv_blk(m.nvme);
+		backends_disks(&m.blk, 1);
 	return err;
 }
 
@@ -255,6 +253,7 @@ static void make_uuid(const struct handoff *h, u8 uuid[16])
 /** machine_start() - see machine.h. Context: boot CPU, hypercall. */
 int machine_start(const struct handoff *h)
 {
+	struct blk_dev *disks[DEPLOY_DISKS_MAX];
 	struct deploy_cfg cfg = { 0 };
 	int err;
 
@@ -270,7 +269,11 @@ int machine_start(const struct handoff *h)
 		nic_start(h, &m.source);
 		make_uuid(h, m.uuid);
 		cfg.blk = m.blk;
-		cfg.memory = !m.nvme;
+		cfg.memory = m.memory;
+		if (!m.memory) {
+			cfg.nmore = backends_disks(disks, ARRAY_SIZE(disks)) - 1;
+			cfg.more = disks + 1;
+		}
 		cfg.source = m.source;
 		cfg.build = h->version_text;
 		cfg.report_more = crash_report;
@@ -297,6 +300,7 @@ int machine_attach(void)
 		.msix_table_off = NVME_EMUL_BAR_BYTES,
 	};
 	struct blk_dev *blk;
+	bool fits = false;
 	int err = 0;
 
 	pump_lock();
@@ -305,7 +309,9 @@ int machine_attach(void)
 		pump_unlock();
 		return m.emul ? -EALREADY : -EAGAIN;
 	}
-	if (!m.nvme)
+	if (!m.memory)
+		backends_keep(deploy_real_disk(m.deploy), &m.disk_bdf, &fits);
+	if (!fits)
 		err = pci_add(core_handoff->bar_pa, virt_desc.bar0_bytes, &m.disk_bdf);
 	m.emul = err ? NULL : nvme_emul_create(&m.host, blk, &cfg);
 	if (!err && !m.emul)
@@ -408,7 +414,7 @@ static enum tick_reason tick_reason(bool more)
 		return TICK_NETWORK;
 	if (nic_guest_waits())
 		return TICK_NETWORK;
-	disk = m.nvme ? nvme_drv_deadline_ns(m.nvme) : 0;
+	disk = backends_deadline_ns();
 	if (disk && disk < horizon)
 		return TICK_DISK;
 	if (m.deploy_due_ns < horizon)
@@ -473,7 +479,10 @@ bool machine_poll(void)
 	if (m.emul)
 		more |= nvme_emul_poll(m.emul);
 	at = phase_done(at, "guest-commands");
-	blk_poll(m.blk);
+	if (m.memory)
+		blk_poll(m.blk);
+	else
+		backends_poll();
 	at = phase_done(at, "disk");
 	more |= nic_poll();
 	if (m.source)
@@ -481,7 +490,7 @@ bool machine_poll(void)
 	nic_signal();
 	at = phase_done(at, "network");
 	store_poll();
-	if (!m.nvme)
+	if (m.memory)
 		more |= memory_poll();
 	at = phase_done(at, "store");
 	if (m.emul)
@@ -498,7 +507,7 @@ bool machine_explains_nmi(void)
 
 	if (!m.started)
 		return false;
-	if (m.nvme && nvme_drv_work(m.nvme))
+	if (backends_work())
 		ours = true;
 	if (nic_explains_nmi())
 		ours = true;
@@ -524,7 +533,7 @@ void machine_status(struct handoff_status *out)
 		out->state = HS_TROUBLE;
 		out->code = m.start_code;
 		fmt_snprintf(out->text, sizeof(out->text), "%s: %s",
-			     m.start_code == FR_NO_DISK ? "no NVMe disk" :
+			     m.start_code == FR_NO_DISK ? "no disk" :
 			     m.start_code == FR_DISK_FAILED ? "the disk does not answer" :
 			     "internal error", err_name(m.start_err));
 		return;
