@@ -2,7 +2,8 @@
  * bus.h - a device as its driver sees it
  *
  * A driver is handed a struct bus_dev and reaches everything through it:
- * config space, one register window (the device's main memory BAR), memory
+ * config space, one register window (the device's main memory BAR: BAR0, or
+ * the first that is memory and more than an MSI-X table), memory
  * that the device may reach by DMA, and the doorbell interrupt. The VMM
  * implements it over real PCI (vmm/pci), tests over a fake BAR (tests/fakes).
  *
@@ -23,6 +24,11 @@ struct bus_ops {
 	void (*write32)(struct bus_dev *d, u32 off, u32 v);
 	u64 (*read64)(struct bus_dev *d, u32 off);
 	void (*write64)(struct bus_dev *d, u32 off, u64 v);
+	/* The same for devices with narrow registers; NULL where no driver needs them. */
+	u8 (*read8)(struct bus_dev *d, u32 off);
+	void (*write8)(struct bus_dev *d, u32 off, u8 v);
+	u16 (*read16)(struct bus_dev *d, u32 off);
+	void (*write16)(struct bus_dev *d, u32 off, u16 v);
 	/* PCI configuration space; @size 1, 2 or 4, naturally aligned. */
 	u32 (*cfg_read)(struct bus_dev *d, u32 off, u32 size);
 	void (*cfg_write)(struct bus_dev *d, u32 off, u32 size, u32 v);
@@ -47,6 +53,7 @@ struct bus_dev {
 	u16 vendor, device; /* (c) PCI ids */
 	u16 bdf; /* (c) bus << 8 | device << 3 | function */
 	u32 bar_bytes; /* (c) size of the register window */
+	u8 window_bar; /* (c) number of the BAR that is the register window */
 	bool has_msix, has_msi; /* (c) */
 };
 
@@ -68,6 +75,26 @@ static inline u64 bus_read64(struct bus_dev *d, u32 off)
 static inline void bus_write64(struct bus_dev *d, u32 off, u64 v)
 {
 	d->ops->write64(d, off, v);
+}
+
+static inline u8 bus_read8(struct bus_dev *d, u32 off)
+{
+	return d->ops->read8(d, off);
+}
+
+static inline void bus_write8(struct bus_dev *d, u32 off, u8 v)
+{
+	d->ops->write8(d, off, v);
+}
+
+static inline u16 bus_read16(struct bus_dev *d, u32 off)
+{
+	return d->ops->read16(d, off);
+}
+
+static inline void bus_write16(struct bus_dev *d, u32 off, u16 v)
+{
+	d->ops->write16(d, off, v);
 }
 
 #endif

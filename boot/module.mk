@@ -56,8 +56,7 @@ unit += loader_options loader_tables loader_nics
 unit_loader_options-src := tests/unit/loader_options_test.c boot/loader/options.c $(base-host)
 unit_loader_tables-src := tests/unit/loader_tables_test.c boot/loader/tables.c \
 			  boot/loader/sitekey.c boot/loader/messages.c $(base-host)
-unit_loader_nics-src := tests/unit/loader_nics_test.c boot/loader/nics.c net/drivers/e1000e.c \
-			$(base-host)
+unit_loader_nics-src = tests/unit/loader_nics_test.c boot/loader/nics.c $(nic-drivers) $(base-host)
 
 fuzz += loader_options
 fuzz_loader_options-src := tests/fuzz/loader_options_fuzz.c boot/loader/options.c $(base-host)

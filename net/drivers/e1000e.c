@@ -50,6 +50,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/plat.h"
+#include "net/drivers/drivers.h"
 #include "net/spec/e1000e.h"
 
 #define RX_DESCS 256u
@@ -69,45 +70,6 @@
 #define   BMCR_PDOWN 0x0800
 #define   BMCR_ANENABLE 0x1000
 
-/* What makes family members differ. */
-#define F_ERRATA_82574 BIT(0) /* GCR completion time-out work-around, TARC0, COUNT_DESC */
-#define F_ICH BIT(1) /* part of the chipset: 32 MTA words, LAN_INIT_DONE after reset */
-#define F_PCI BIT(2) /* conventional PCI: nothing of PCIe's master disable, fewer registers */
-
-struct e1000e_model {
-	u16 device;
-	u16 flags;
-	const char *name;
-};
-
-static const struct e1000e_model models[] = {
-	{ 0x10d3, F_ERRATA_82574, "e1000e 82574L" },
-	{ 0x100e, F_PCI, "e1000 82540EM" },
-	{ 0x100f, F_PCI, "e1000 82545EM" }, /* from here on: not yet run on a device */
-	{ 0x10f6, F_ERRATA_82574, "e1000e 82574LA" },
-	{ 0x150c, F_ERRATA_82574, "e1000e 82583V" },
-	{ 0x153a, F_ICH, "e1000e I217-LM" },
-	{ 0x153b, F_ICH, "e1000e I217-V" },
-	{ 0x155a, F_ICH, "e1000e I218-LM" },
-	{ 0x1559, F_ICH, "e1000e I218-V" },
-	{ 0x15a0, F_ICH, "e1000e I218-LM" },
-	{ 0x15a1, F_ICH, "e1000e I218-V" },
-	{ 0x15a2, F_ICH, "e1000e I218-LM" },
-	{ 0x15a3, F_ICH, "e1000e I218-V" },
-	{ 0x156f, F_ICH, "e1000e I219-LM" },
-	{ 0x1570, F_ICH, "e1000e I219-V" },
-	{ 0x15b7, F_ICH, "e1000e I219-LM" },
-	{ 0x15b8, F_ICH, "e1000e I219-V" },
-	{ 0x15d7, F_ICH, "e1000e I219-LM" },
-	{ 0x15d8, F_ICH, "e1000e I219-V" },
-	{ 0x15e3, F_ICH, "e1000e I219-LM" },
-	{ 0x15d6, F_ICH, "e1000e I219-V" },
-	{ 0x15bb, F_ICH, "e1000e I219-LM" },
-	{ 0x15bc, F_ICH, "e1000e I219-V" },
-	{ 0x15bd, F_ICH, "e1000e I219-LM" },
-	{ 0x15be, F_ICH, "e1000e I219-V" },
-};
-
 struct tx_slot {
 	void (*done)(void *ctx); /* on a frame's last descriptor, else NULL */
 	void *ctx;
@@ -118,7 +80,7 @@ struct tx_slot {
 struct e1000e {
 	struct netif_dev dev;
 	struct bus_dev *bus; /* (c) */
-	const struct e1000e_model *model; /* (c) */
+	const struct nic_id *model; /* (c) flags: E1000E_... */
 	u32 irq_causes; /* (c) what IMS is given */
 	u32 irq_tx_cause; /* (c) in addition, while tx_bells is not 0 */
 
@@ -166,21 +128,6 @@ static inline void wr(struct e1000e *e, u32 off, u32 v)
 static inline void dma_barrier(void)
 {
 	__asm__ volatile("" ::: "memory");
-}
-
-static const struct e1000e_model *model_find(u16 vendor, u16 device)
-{
-	if (vendor != E1000_VENDOR)
-		return NULL;
-	for (u32 i = 0; i < ARRAY_SIZE(models); i++)
-		if (models[i].device == device)
-			return &models[i];
-	return NULL;
-}
-
-bool e1000e_match(u16 vendor, u16 device)
-{
-	return model_find(vendor, device) != NULL;
 }
 
 static bool wait_bits(struct e1000e *e, u32 reg, u32 mask, u32 want, u32 us)
@@ -281,16 +228,16 @@ static int hw_reset(struct e1000e *e)
 	wr(e, E1000_IMC, ~0u);
 	wr(e, E1000_RCTL, 0);
 	wr(e, E1000_TCTL, E1000_TCTL_PSP);
-	if (!(e->model->flags & F_PCI))
+	if (!(e->model->flags & E1000E_PCI))
 		master_disable(e);
 	wr(e, E1000_CTRL, (rd(e, E1000_CTRL) & ~E1000_CTRL_GIO_MASTER_DISABLE) | E1000_CTRL_RST);
 	e->bus->ops->delay_us(e->bus, 3000);
 	if (!wait_bits(e, E1000_CTRL, E1000_CTRL_RST, 0, 20000))
 		return -EIO;
-	if (e->model->flags & F_ICH)
+	if (e->model->flags & E1000E_ICH)
 		wait_bits(e, E1000_STATUS, E1000_STATUS_LAN_INIT_DONE,
 			  E1000_STATUS_LAN_INIT_DONE, 15000);
-	else if (e->model->flags & F_PCI)
+	else if (e->model->flags & E1000E_PCI)
 		e->bus->ops->delay_us(e->bus, 5000); /* the EEPROM is read, and nothing tells */
 	else
 		wait_bits(e, E1000_EECD, E1000_EECD_AUTO_RD, E1000_EECD_AUTO_RD, 10000);
@@ -301,7 +248,7 @@ static int hw_reset(struct e1000e *e)
 
 static void hw_errata(struct e1000e *e)
 {
-	if (!(e->model->flags & F_ERRATA_82574))
+	if (!(e->model->flags & E1000E_ERRATA_82574))
 		return;
 	/* Unreliable completions with ASPM [82574 spec. update, erratum 20]. */
 	wr(e, E1000_GCR, rd(e, E1000_GCR) | BIT(22));
@@ -311,7 +258,7 @@ static void hw_errata(struct e1000e *e)
 
 static void hw_filters(struct e1000e *e)
 {
-	u32 words = e->model->flags & F_ICH ? E1000_MTA_WORDS_ICH : E1000_MTA_WORDS;
+	u32 words = e->model->flags & E1000E_ICH ? E1000_MTA_WORDS_ICH : E1000_MTA_WORDS;
 	u32 mta[E1000_MTA_WORDS] = { 0 };
 	const u8 *m = e->dev.mac;
 
@@ -355,7 +302,7 @@ static void hw_rx_start(struct e1000e *e)
 	wr(e, E1000_RDTR, 0);
 	wr(e, E1000_RADV, 0);
 	wr(e, E1000_RXDCTL, E1000_DCTL_GRAN | FIELD_PREP(E1000_DCTL_WTHRESH, 1u));
-	if (!(e->model->flags & F_PCI))
+	if (!(e->model->flags & E1000E_PCI))
 		wr(e, E1000_RFCTL, rd(e, E1000_RFCTL) & ~E1000_RFCTL_EXSTEN);
 	wr(e, E1000_RXCSUM, E1000_RXCSUM_IPOFL | E1000_RXCSUM_TUOFL);
 	wr(e, E1000_RCTL, rctl(e));
@@ -377,7 +324,7 @@ static void hw_tx_start(struct e1000e *e)
 	wr(e, E1000_TIDV, 0);
 	wr(e, E1000_TADV, 0);
 	wr(e, E1000_TXDCTL, E1000_DCTL_GRAN | FIELD_PREP(E1000_DCTL_WTHRESH, 1u) |
-			    (e->model->flags & F_PCI ? 0 : E1000_TXDCTL_COUNT_DESC));
+			    (e->model->flags & E1000E_PCI ? 0 : E1000_TXDCTL_COUNT_DESC));
 	/* 8 + 8 + 6: the values for copper [82574 §10.2.6.2] */
 	wr(e, E1000_TIPG, 8 | 8 << 10 | 6 << 20);
 	wr(e, E1000_TCTL, E1000_TCTL_EN | E1000_TCTL_PSP | E1000_TCTL_RTLC |
@@ -407,7 +354,7 @@ static int hw_start(struct e1000e *e)
 
 	if (!mac_ok(e->dev.mac))
 		mac_read(e, e->dev.mac);
-	if (!mac_ok(e->dev.mac) && (e->model->flags & F_PCI))
+	if (!mac_ok(e->dev.mac) && (e->model->flags & E1000E_PCI))
 		mac_from_eeprom(e, e->dev.mac);
 	if (!mac_ok(e->dev.mac))
 		return -EIO;
@@ -416,7 +363,7 @@ static int hw_start(struct e1000e *e)
 	ctrl = rd(e, E1000_CTRL) & ~(E1000_CTRL_FRCSPD | E1000_CTRL_FRCDPX | E1000_CTRL_VME |
 				     E1000_CTRL_RFCE | E1000_CTRL_TFCE);
 	wr(e, E1000_CTRL, ctrl | E1000_CTRL_SLU | E1000_CTRL_ASDE);
-	if (!(e->model->flags & F_PCI))
+	if (!(e->model->flags & E1000E_PCI))
 		wr(e, E1000_CTRL_EXT, (rd(e, E1000_CTRL_EXT) & ~(E1000_CTRL_EXT_IAME |
 				       E1000_CTRL_EXT_EIAME)) | E1000_CTRL_EXT_DRV_LOAD);
 	phy_kick(e, true);
@@ -729,15 +676,11 @@ static const struct netif_ops e1000e_ops = {
 
 /* ---------------------------------------------------------------- public */
 
-int e1000e_create(struct bus_dev *bus, struct netif_dev **out)
+static int e1000e_create(struct bus_dev *bus, const struct nic_id *m, struct netif_dev **out)
 {
-	const struct e1000e_model *m = model_find(bus->vendor, bus->device);
-	struct e1000e *e;
+	struct e1000e *e = plat_alloc(sizeof(*e));
 	int err;
 
-	if (!m)
-		return -ENODEV;
-	e = plat_alloc(sizeof(*e));
 	if (!e)
 		return -ENOMEM;
 	e->bus = bus;
@@ -777,3 +720,13 @@ const struct e1000e_counters *e1000e_counters(struct netif_dev *d)
 {
 	return &to_e1000e(d)->n;
 }
+
+static const struct nic_id ids[] = { NIC_IDS_E1000E(NIC_ID) };
+
+static const struct netif_driver e1000e_driver = {
+	.name = "e1000e",
+	.ids = ids,
+	.nids = ARRAY_SIZE(ids),
+	.create = e1000e_create,
+};
+NETIF_DRIVER(e1000e_driver);

@@ -40,7 +40,7 @@ def test_streams_without_a_disk(site, server, start, cpus, card):
     off(pc)
 
 
-@pytest.mark.parametrize("card", ["e1000", "e1000e"])
+@pytest.mark.parametrize("card", ["e1000", "e1000e", "virtio-net-pci"])
 def test_netboot_without_a_disk(folder, site, server, card):
     """The whole way: firmware PXE, iPXE on the same card, freshet.efi, the OS; no disk anywhere."""
     tftp = lab.make_tftp(os.path.join(folder, "tftp"), server.port)

@@ -24,7 +24,7 @@ MAY = {
     "net/client": ["storage/format", "storage/core/source.h", "net/stack", "net/http", "net/spec"],
     "net/sockets": ["net/stack"],
     "boot": [],
-    "boot/loader": ["boot", "storage/format"],
+    "boot/loader": ["boot", "storage/format", "net/spec/nic_ids.h"],
     "vmm/mm": ["boot/handoff.h", "vmm/cpu"],
     "vmm/cpu": ["boot/handoff.h", "vmm/mm"],
     "vmm/svm": ["vmm/mm", "vmm/cpu", "vmm/plat", "vmm/main/core.h", "boot/handoff.h"],

@@ -26,7 +26,7 @@
 #define REGION 0x40000000ull
 #define RAM_BYTES 0x30000000ull
 
-enum { NVME, NIC, OLD, OTHER, SMALL, PIE, BADHOOK, SEVENTH, SATA, FUNCTIONS };
+enum { NVME, NIC, OLD, OTHER, SMALL, PIE, BADHOOK, SEVENTH, SATA, VIRTIO, FUNCTIONS };
 
 struct function {
 	u16 bdf;
@@ -346,6 +346,15 @@ static int setup(void **state)
 	f->cfg[0x34] = 0x80;
 	memcpy(f->cfg + 0x80, (u8[]){ 0x05, 0, 0x80, 0 }, 4);
 	function(SEVENTH, 0x007f, 1, 1); /* alone at its device, which has no function 0 */
+	/* As QEMU's virtio-net: I/O for drivers of old, MSI-X, and what we want in BAR4 */
+	f = function(VIRTIO, 0x0108, 0x1af4, 0x1000);
+	bar(f, 0, 0x20, 1, 0x6060);
+	bar(f, 1, 0x1000, 0, 0xc0050000);
+	bar(f, 4, 0x4000, 4, 0xe000020000);
+	f->cfg[0x34] = 0x98;
+	memcpy(f->cfg + 0x98, (u8[]){ 0x11, 0, 2, 0 }, 4);
+	put_le32(f->cfg + 0x9c, 1);
+	put_le32(f->cfg + 0xa0, 0x801);
 	f = function(BADHOOK, 0x0300, 1, 1);
 	bar(f, 0, 0x4000, 4, 0xc3000000);
 	bar(f, 2, 0x20, 1, 0x7000);
@@ -1109,6 +1118,34 @@ static void sata_comes_and_goes(void **state)
 	assert_int_equal(pci_release(0x00fa), 0);
 }
 
+/* BAR0 is no memory: the window is the first that is, but not the MSI-X table's. */
+static void window_elsewhere(void **state)
+{
+	struct bus_dev *d;
+	struct pci_virt *v;
+
+	(void)state;
+	assert_int_equal(pci_take(0x0108, &d), 0);
+	assert_int_equal(d->window_bar, 4);
+	assert_int_equal(d->bar_bytes, 0x4000);
+	bus_write16(d, 0x102, 0x1234);
+	bus_write8(d, 0x101, 0x56);
+	assert_int_equal(mapped, 0xe000020000);
+	assert_int_equal(bus_read32(d, 0x100), 0x12345600);
+	assert_int_equal(bus_read16(d, 0x102), 0x1234);
+	assert_int_equal(bus_read8(d, 0x103), 0x12);
+	assert_int_equal(bus_read8(d, 0x4000), 0xff);
+	assert_int_equal(bus_read16(d, 0x3fff), 0xffff);
+	/* none of the three is left to the guest */
+	assert_int_equal(rd(0xe000020100, 4), ~0u);
+	assert_non_null(region_at(0xc0050000));
+	/* the virtual one has it as BAR0 */
+	assert_int_equal(pci_present(0x0108, &desc, &v), 0);
+	assert_int_equal(ioc(0x0108, 0x10, 4), 0x00020004);
+	assert_int_equal(ioc(0x0108, 0x14, 4), 0xe0);
+	assert_int_equal(ioc(0x0108, 0x20, 4), 0);
+}
+
 int main(void)
 {
 	/* In this order: slots are taken for ever. */
@@ -1139,6 +1176,7 @@ int main(void)
 		cmocka_unit_test(hidden_function_is_not_there),
 		cmocka_unit_test(other_functions_pass),
 		cmocka_unit_test(free_place_without_ecam),
+		cmocka_unit_test(window_elsewhere),
 	};
 	pid_t child = fork(); /* a machine of its own, without ECAM */
 	int status, rc;

@@ -25,7 +25,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "net/client/client.h"
-#include "net/drivers/e1000e.h"
+#include "net/drivers/drivers.h"
 #include "net/emul/nic.h"
 #include "net/emul/virtio_net.h"
 #include "net/spec/virtio.h"
@@ -202,7 +202,7 @@ void nic_start(const struct handoff *h, struct source **out)
 	n.bdf = p->bdf;
 	err = pci_take(p->bdf, &n.bus);
 	if (!err)
-		err = e1000e_create(n.bus, &n.card);
+		err = netif_create(n.bus, &n.card);
 	if (!err)
 		err = share_create(n.card, &n.share);
 	if (!err) {

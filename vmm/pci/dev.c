@@ -2,10 +2,11 @@
  * dev.c - a taken function: the real device as its driver reaches it
  *
  * pci_dev_probe() sizes the BARs and finds the capabilities; the rest is
- * struct bus_ops. The driver's window is BAR0, an AHCI controller's BAR5. It
- * may move while the driver runs (the guest moves the virtual function standing
- * there); the mover keeps the driver quiet meanwhile, so the register accessors
- * look it up each time and take no lock.
+ * struct bus_ops. The driver's window is BAR0 or, where that is not memory
+ * (virtio), the first memory BAR but that of the MSI-X table; an AHCI
+ * controller's is BAR5. It may move while the driver runs (the guest moves the
+ * virtual function standing there); the mover keeps the driver quiet meanwhile,
+ * so the register accessors look it up each time and take no lock.
  *
  * Interrupts are routed once, to the doorbell: delivery mode NMI. A device's
  * own MSI-X table lies in one of its BARs and is written through the direct
@@ -75,24 +76,14 @@ static bool is_ahci(const struct pci_slot *s)
 	return cfg_r(s, PCI_CLASS + 1, 2) == PCI_CLASS_SATA && cfg_r(s, PCI_CLASS, 1) == 1;
 }
 
-static int probe_bars(struct pci_slot *s)
+static void probe_bars(struct pci_slot *s)
 {
 	u32 cmd = cfg_r(s, PCI_COMMAND, 2);
-	struct pci_bar *w;
 
 	cfg_w(s, PCI_COMMAND, 2, cmd & ~(PCI_COMMAND_MEM | PCI_COMMAND_IO));
 	for (u32 i = 0; i < PCI_BARS;)
 		i += size_bar(s, i);
 	cfg_w(s, PCI_COMMAND, 2, cmd);
-	s->window = is_ahci(s) ? AHCI_BAR : 0;
-	w = &s->bars[s->window];
-	if (!w->bytes || w->io || !w->base)
-		return -ENODEV;
-	s->regs = pci_hw_map(w->base, w->bytes);
-	if (!s->regs)
-		return -ENODEV;
-	s->bus.bar_bytes = (u32)MIN(w->bytes, (u64)1 << 31);
-	return 0;
 }
 
 static void probe_caps(struct pci_slot *s)
@@ -116,6 +107,26 @@ static void probe_caps(struct pci_slot *s)
 		}
 		off = cfg_r(s, off + 1, 1) & ~3u;
 	}
+}
+
+static int choose_window(struct pci_slot *s)
+{
+	u32 table = s->cap_msix ? cfg_r(s, s->cap_msix + PCI_MSIX_TABLE, 4) & PCI_MSIX_BIR : 0;
+
+	for (u32 i = is_ahci(s) ? AHCI_BAR : 0; i < PCI_BARS; i++) {
+		const struct pci_bar *b = &s->bars[i];
+
+		if (!b->bytes || b->io || !b->base || (i && i == table))
+			continue;
+		s->regs = pci_hw_map(b->base, b->bytes);
+		if (!s->regs)
+			continue;
+		s->window = i;
+		s->bus.window_bar = (u8)i;
+		s->bus.bar_bytes = (u32)MIN(b->bytes, (u64)1 << 31);
+		return 0;
+	}
+	return -ENODEV;
 }
 
 /* The real MSI-X table, or NULL when the device's word about it makes no sense. */
@@ -233,6 +244,28 @@ static void bus_write32_op(struct bus_dev *d, u32 off, u32 v)
 		*(volatile u32 *)(slot_of(d)->regs + off) = v;
 }
 
+static u8 bus_read8_op(struct bus_dev *d, u32 off)
+{
+	return inside(d, off, 1) ? *(volatile u8 *)(slot_of(d)->regs + off) : 0xff;
+}
+
+static void bus_write8_op(struct bus_dev *d, u32 off, u8 v)
+{
+	if (inside(d, off, 1))
+		*(volatile u8 *)(slot_of(d)->regs + off) = v;
+}
+
+static u16 bus_read16_op(struct bus_dev *d, u32 off)
+{
+	return inside(d, off, 2) ? *(volatile u16 *)(slot_of(d)->regs + off) : 0xffff;
+}
+
+static void bus_write16_op(struct bus_dev *d, u32 off, u16 v)
+{
+	if (inside(d, off, 2))
+		*(volatile u16 *)(slot_of(d)->regs + off) = v;
+}
+
 static u64 bus_read64_op(struct bus_dev *d, u32 off)
 {
 	return inside(d, off, 8) ? *(volatile u64 *)(slot_of(d)->regs + off) : ~0ull;
@@ -287,6 +320,10 @@ static const struct bus_ops pci_bus_ops = {
 	.write32 = bus_write32_op,
 	.read64 = bus_read64_op,
 	.write64 = bus_write64_op,
+	.read8 = bus_read8_op,
+	.write8 = bus_write8_op,
+	.read16 = bus_read16_op,
+	.write16 = bus_write16_op,
 	.cfg_read = bus_cfg_read,
 	.cfg_write = bus_cfg_write,
 	.dma_alloc = bus_dma_alloc,
@@ -312,10 +349,11 @@ int pci_dev_probe(struct pci_slot *s)
 	s->bus.device = (u16)cfg_r(s, PCI_DEVICE, 2);
 	if (s->bus.vendor == 0xffff || cfg_r(s, PCI_HEADER, 1) & PCI_HEADER_TYPE)
 		return -ENODEV;
-	err = probe_bars(s);
+	probe_bars(s);
+	probe_caps(s);
+	err = choose_window(s);
 	if (err)
 		return err;
-	probe_caps(s);
 	if (s->cap_msix)
 		s->msix_size = FIELD_GET(PCI_MSIX_CTL_SIZE,
 					 cfg_r(s, s->cap_msix + PCI_MSIX_CTL, 2)) + 1;
