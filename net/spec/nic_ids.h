@@ -52,12 +52,28 @@ struct nic_id {
 	X(0x8086, 0x15bd, E1000E_ICH, "e1000e I219-LM")                            \
 	X(0x8086, 0x15be, E1000E_ICH, "e1000e I219-V")
 
+#define NIC_IDS_IGB(X)                                                             \
+	/* no device yet, all of them */                                           \
+	X(0x8086, 0x10c9, 0, "igb 82576")                                          \
+	X(0x8086, 0x10e6, 0, "igb 82576 fiber")                                    \
+	X(0x8086, 0x10e7, 0, "igb 82576 serdes")                                   \
+	X(0x8086, 0x10e8, 0, "igb 82576 quad")                                     \
+	X(0x8086, 0x1521, 0, "igb I350")                                           \
+	X(0x8086, 0x1522, 0, "igb I350 fiber")                                     \
+	X(0x8086, 0x1523, 0, "igb I350 serdes")                                    \
+	X(0x8086, 0x1533, 0, "igb I210")                                           \
+	X(0x8086, 0x1536, 0, "igb I210 fiber")                                     \
+	X(0x8086, 0x1537, 0, "igb I210 serdes")                                    \
+	X(0x8086, 0x157b, 0, "igb I210 without flash")                             \
+	X(0x8086, 0x1539, 0, "igb I211")
+
 #define NIC_IDS_VIRTIO_NET(X)                                                      \
 	X(0x1af4, 0x1041, 0, "virtio-net")                                         \
 	X(0x1af4, 0x1000, 0, "virtio-net transitional")
 
 #define NIC_IDS(X)                                                                 \
 	NIC_IDS_E1000E(X)                                                          \
+	NIC_IDS_IGB(X)                                                             \
 	NIC_IDS_VIRTIO_NET(X)
 
 #endif
