@@ -12,8 +12,8 @@
  *
  * The guest's notifications are marks and a kick of the pump, its register
  * accesses take the pump. In the pump nic_poll() comes first and nic_signal()
- * last, as the VMM's own network work may receive for the guest, too. The real card's doorbell is an NMI, the guest's interrupts are ICR
- * writes (pci_virt_irq()).
+ * last, as the VMM's own network work may receive for the guest, too. The real
+ * card's doorbell is an NMI, the guest's interrupts are ICR writes (pci_virt_irq()).
  *
  * A real card without messages has no doorbell: while the guest's driver runs,
  * a tick polls it.
@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "net/client/client.h"
 #include "net/drivers/drivers.h"
+#include "net/emul/e1000e.h"
 #include "net/emul/nic.h"
 #include "net/emul/virtio_net.h"
 #include "net/spec/virtio.h"
@@ -138,12 +139,36 @@ static void virtio_desc(struct pci_virt_desc *d)
 	}
 }
 
+static void e1000e_desc(struct pci_virt_desc *d)
+{
+	d->vendor = d->subvendor = E1000E_EMUL_VENDOR;
+	d->device = d->subdevice = E1000E_EMUL_DEVICE;
+	d->class_code = E1000E_EMUL_CLASS;
+	d->bar0_bytes = E1000E_EMUL_BAR_BYTES;
+	d->msix_vectors = E1000E_EMUL_VECTORS;
+	d->msix_table_off = E1000E_EMUL_MSIX_OFF;
+}
+
+static bool uses_msix(void *ctx)
+{
+	(void)ctx;
+	return n.virt && pci_virt_msix_enabled(n.virt);
+}
+
+static int e1000e_create(struct emul_host *host, struct share *share, struct nic_emul **out)
+{
+	const struct e1000e_emul_cfg cfg = { .host = host, .share = share, .msix = uses_msix };
+
+	return e1000e_emul_create(&cfg, out);
+}
+
 static const struct kind {
 	const char *name;
 	int (*create)(struct emul_host *host, struct share *share, struct nic_emul **out);
 	void (*desc)(struct pci_virt_desc *d);
 } kinds[] = {
 	{ "virtio", virtio_net_create, virtio_desc },
+	{ "e1000e", e1000e_create, e1000e_desc },
 };
 
 /* ------------------------------------------------- start */
