@@ -592,7 +592,7 @@ static void quiesce(void *ctx, bool on)
 
 static const struct pci_virt_desc desc = {
 	.vendor = 0x1d1d, .device = 0x1f1f, .subvendor = 0x1af4, .subdevice = 0x1100,
-	.class_code = 0x010802, .revision = 2, .bar0_bytes = 0x4000,
+	.class_code = 0x010802, .revision = 2, .bar_bytes = 0x4000,
 	.msix_vectors = 65, .msix_table_off = 0x2000, .name = "test",
 	.access = model, .quiesce = quiesce, .ctx = &virt,
 	.ncaps = 2, .caps = {
@@ -617,9 +617,9 @@ static void present_stands_in(void **state)
 	bad.ncaps = 6;
 	assert_int_equal(pci_present(V, &bad, &virt), -EINVAL);
 	bad = desc;
-	bad.bar0_bytes = 0x5000;
+	bad.bar_bytes = 0x5000;
 	assert_int_equal(pci_present(V, &bad, &virt), -EINVAL);
-	bad.bar0_bytes = 0x8000;
+	bad.bar_bytes = 0x8000;
 	assert_int_equal(pci_present(V, &bad, &virt), -ENOSPC);
 	assert_int_equal(pci_present(0x0050, &desc, &virt), -EOPNOTSUPP);
 	assert_int_equal(pci_present(V, &desc, &virt), 0);
@@ -1008,6 +1008,58 @@ static void free_place(void **state)
 	assert_int_equal(ioc(0x007f, 0, 4), 0x00010001);
 }
 
+/* A function with BAR5 and MSI, as an AHCI adapter's, where free_place() has left room. */
+static void last_bar_and_msi(void **state)
+{
+	struct pci_virt_desc d = desc;
+	u16 bdf = 13 << 3;
+	struct pci_virt *v;
+	u32 msi, n;
+
+	(void)state;
+	d.bar = 5;
+	d.bar_bytes = 0x1000;
+	d.msix_vectors = 0;
+	d.msi = true;
+	d.access = plain_model;
+	d.quiesce = NULL;
+	assert_false(pci_fits(V, &d)); /* taken already, and above 4 GiB */
+	assert_true(pci_fits(bdf, &d));
+	d.bar_bytes = 0x8000;
+	assert_false(pci_fits(bdf, &d));
+	d.bar_bytes = 0x1000;
+	assert_int_equal(pci_present(bdf, &d, &v), 0);
+	assert_false(pci_fits(bdf, &d));
+	assert_int_equal(ioc(bdf, 0x10, 4), 0);
+	assert_int_equal(ioc(bdf, 0x24, 4), 0xd4000000);
+	assert_int_equal(rd(0xd4000020, 4), 0x6620);
+	ioc_w(bdf, 0x24, 4, ~0u);
+	assert_int_equal(ioc(bdf, 0x24, 4), 0xffffc000);
+	ioc_w(bdf, 0x24, 4, 0xd6000000);
+	assert_int_equal(rd(0xd6000020, 4), 0x6620);
+	assert_null(region_at(0xd4000000));
+
+	msi = find_cap(bdf, 5);
+	assert_true(msi);
+	assert_int_equal(find_cap(bdf, 0x11), 0);
+	assert_int_equal(ioc(bdf, msi + 2, 2), 0x80);
+	n = sent_count;
+	pci_virt_irq(v, 0);
+	assert_int_equal(sent_count, n); /* not enabled: no pin either */
+	ioc_w(bdf, msi + 4, 4, 0xfee01003);
+	ioc_w(bdf, msi + 8, 4, 0);
+	ioc_w(bdf, msi + 12, 2, 0x4041);
+	ioc_w(bdf, msi + 2, 2, 0xffff);
+	assert_int_equal(ioc(bdf, msi + 2, 2), 0x81); /* one message, whatever is asked for */
+	pci_virt_irq(v, 0);
+	assert_int_equal(sent_count, n + 1);
+	assert_true(sent[n % 64].address == 0xfee01000);
+	assert_int_equal(sent[n % 64].data, 0x4041);
+	ioc_w(bdf, msi + 8, 4, 1);
+	pci_virt_irq(v, 0);
+	assert_int_equal(sent_count, n + 1); /* to nowhere */
+}
+
 static void failed_take_leaves_nothing(void **state)
 {
 	struct bus_dev *d;
@@ -1169,6 +1221,7 @@ int main(void)
 		cmocka_unit_test(random_guest_stays_out),
 		cmocka_unit_test(sata_comes_and_goes),
 		cmocka_unit_test(free_place),
+		cmocka_unit_test(last_bar_and_msi),
 		cmocka_unit_test(failed_take_leaves_nothing),
 	};
 	const struct CMUnitTest ports_alone[] = {

@@ -129,7 +129,7 @@ static void virtio_desc(struct pci_virt_desc *d)
 	d->device = d->subdevice = VIRTIO_PCI_DEVICE_NET;
 	d->revision = 1;
 	d->class_code = 0x020000;
-	d->bar0_bytes = VIRTIO_NET_BAR_BYTES;
+	d->bar_bytes = VIRTIO_NET_BAR_BYTES;
 	d->msix_vectors = VIRTIO_NET_VECTORS;
 	d->msix_table_off = VIRTIO_NET_MSIX_OFF;
 	d->ncaps = VIRTIO_NET_CAPS;
@@ -144,7 +144,7 @@ static void e1000e_desc(struct pci_virt_desc *d)
 	d->vendor = d->subvendor = E1000E_EMUL_VENDOR;
 	d->device = d->subdevice = E1000E_EMUL_DEVICE;
 	d->class_code = E1000E_EMUL_CLASS;
-	d->bar0_bytes = E1000E_EMUL_BAR_BYTES;
+	d->bar_bytes = E1000E_EMUL_BAR_BYTES;
 	d->msix_vectors = E1000E_EMUL_VECTORS;
 	d->msix_table_off = E1000E_EMUL_MSIX_OFF;
 }

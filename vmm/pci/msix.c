@@ -50,19 +50,26 @@ static bool next_message(struct msix *m, u64 *address, u32 *data)
 	return found;
 }
 
+/**
+ * msi_message() - send what a guest has put into a message's registers
+ */
+void msi_message(u64 address, u32 data)
+{
+	/* Hardware would write to memory there; no driver means that. */
+	if (ALIGN_DOWN(address, MSI_ADDR_BYTES) != MSI_ADDR_BASE)
+		log_limited(LOG_WARN, "pci: message to nowhere address=%llx",
+			    (unsigned long long)address);
+	else
+		lapic_msi(address, data);
+}
+
 static void send_pending(struct msix *m)
 {
 	u64 address;
 	u32 data;
 
-	while (next_message(m, &address, &data)) {
-		/* Hardware would write to memory there; no driver means that. */
-		if (ALIGN_DOWN(address, MSI_ADDR_BYTES) != MSI_ADDR_BASE)
-			log_limited(LOG_WARN, "pci: MSI-X message to nowhere address=%llx",
-				    (unsigned long long)address);
-		else
-			lapic_msi(address, data);
-	}
+	while (next_message(m, &address, &data))
+		msi_message(address, data);
 }
 
 /**

@@ -36,14 +36,16 @@ struct pci_virt_desc {
 	u16 vendor, device, subvendor, subdevice;
 	u32 class_code; /* 24 bits: base, sub, prog-if */
 	u8 revision;
-	u32 bar0_bytes; /* 64-bit memory BAR; a power of two >= 16 KiB */
+	u8 bar; /* its one memory BAR: 0, or another, which has 32 bits */
+	u32 bar_bytes; /* a power of two, a page or more */
 	u32 msix_vectors; /* 0: none */
-	u32 msix_table_off; /* in BAR0, page-aligned; PBA at + 0x800 */
+	u32 msix_table_off; /* in the BAR, page-aligned; PBA at + 0x800 */
+	bool msi; /* it has one message by MSI; used while MSI-X is off */
 	u32 ncaps;
 	struct pci_virt_cap caps[PCI_VIRT_CAPS_MAX];
 	const char *name;
 	/*
-	 * BAR0 accesses below bar0_bytes and outside the MSI-X table's page, of
+	 * BAR accesses below bar_bytes and outside the MSI-X table's page, of
 	 * 1, 2, 4 or 8 bytes, aligned or not; as mmio_region.access.
 	 */
 	void (*access)(void *ctx, struct mmio_access *a);
@@ -81,13 +83,16 @@ int pci_add(u64 bar, u64 bytes, u16 *bdf);
 
 /*
  * pci_present() - a virtual function for the guest, at the bdf that pci_take()
- * was given or pci_add() has found. At a taken function's it inherits BAR0's
- * address, type and, where that is larger, size; when the guest moves the BAR,
- * the hook and the real device's BAR follow.
+ * was given or pci_add() has found. At a taken function's it inherits the
+ * address and, where that is larger, the size of the BAR that the driver uses;
+ * when the guest moves the BAR, the hook and the real device's BAR follow.
  */
 int pci_present(u16 bdf, const struct pci_virt_desc *desc, struct pci_virt **out);
 
-/* Raise MSI-X vector: sent, kept pending while masked, lost while disabled. Any context. */
+/* Could pci_present() put it there? */
+bool pci_fits(u16 bdf, const struct pci_virt_desc *desc);
+
+/* Raise MSI-X vector: sent, kept pending while masked, lost while disabled. With MSI: its message. Any context. */
 void pci_virt_irq(struct pci_virt *v, u32 vec);
 bool pci_virt_msix_enabled(const struct pci_virt *v);
 

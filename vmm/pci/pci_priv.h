@@ -53,6 +53,7 @@ void msix_raise(struct msix *m, u32 vec);
 u32 msix_table_read(struct msix *m, u32 off);
 void msix_table_write(struct msix *m, u32 off, u32 v);
 u32 msix_pba_read(struct msix *m, u32 off);
+void msi_message(u64 address, u32 data);
 
 /* ---------------------------------------------------------------- slots */
 

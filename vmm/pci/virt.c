@@ -3,19 +3,21 @@
  *
  * Its configuration space is its own: bytes, and a mask of what the guest may
  * write; a write changes the bytes and then whatever follows from them. Type 0
- * header, one memory BAR of the real one's type, and capabilities
+ * header, one memory BAR (BAR0 of the real one's type, or another of 32 bits), and
+ * capabilities
  *
  *   0x40 power management   D0 and D3hot, nothing happens in either
  *   0x50 MSI-X              if the description has vectors
  *   0x60 PCI Express        if the real function has it: the same kind of port,
  *                           payload sizes forwarded, no ASPM, no FLR
  *   0xa0 those of the description
+ *   0xf0 MSI                if the description has it: one message, 64-bit
  *
- * No pin: interrupts come by MSI-X or not at all. UEFI polls, Linux and Windows
- * drivers use MSI-X wherever it is offered. No function-level reset: what is
+ * No pin: interrupts come by MSI-X or MSI, or not at all. UEFI polls, Linux and
+ * Windows drivers use messages wherever they are offered. No function-level reset: what is
  * not advertised need not reach the model; its controller reset remains.
  *
- * BAR0. The hook stands where the real BAR0 stands, always, so that no guest
+ * The BAR. The hook stands where the real one's stands, always, so that no guest
  * ever reaches the real registers, even with the virtual function's memory
  * decoding off or its BAR elsewhere: then the hook answers with all ones. When
  * decoding is on and the BAR holds another usable address, hook and real BAR
@@ -49,6 +51,7 @@
 #define WINDOW_OFF 8u
 #define WINDOW_LEN 12u
 #define WINDOW_DATA 16u
+#define CAP_MSI 0xf0u
 #define MSIX_PBA_OFF 0x800u
 
 /* IOAPIC, HPET, local APICs, MSI */
@@ -59,6 +62,8 @@ struct pci_virt {
 	struct pci_virt_desc d; /* (c) */
 	struct pci_slot *slot; /* (c) */
 	u64 bar_bytes; /* (c) */
+	u32 bar_off; /* (c) in configuration space */
+	bool bar_wide; /* (c) of 64 bits */
 	struct spinlock lock;
 	u8 cfg[PCI_CFG_BYTES]; /* [lock]; fields of 2 and 4 bytes little-endian */
 	u8 writable[PCI_CFG_BYTES]; /* (c) */
@@ -117,9 +122,10 @@ static void put_bar(struct pci_virt *v)
 	const struct pci_bar *b = &v->slot->bars[v->slot->window];
 	u64 mask = ~(v->bar_bytes - 1);
 
-	put(v, PCI_BAR0, 4, (u32)b->base | b->flags, (u32)mask);
-	if (b->wide)
-		put(v, PCI_BAR0 + 4, 4, (u32)(b->base >> 32), (u32)(mask >> 32));
+	/* Another BAR than the first: of 32 bits, not prefetchable. */
+	put(v, v->bar_off, 4, (u32)b->base | (v->d.bar ? 0 : b->flags), (u32)mask);
+	if (v->bar_wide)
+		put(v, v->bar_off + 4, 4, (u32)(b->base >> 32), (u32)(mask >> 32));
 }
 
 /* The description's capabilities. Return: where the next link goes. */
@@ -171,14 +177,21 @@ static void build_cfg(struct pci_virt *v)
 		link = put_cap(v, link, CAP_MSIX, PCI_CAP_MSIX);
 		put(v, CAP_MSIX + PCI_MSIX_CTL, 2, d->msix_vectors - 1,
 		    PCI_MSIX_CTL_ENABLE | PCI_MSIX_CTL_MASK);
-		put(v, CAP_MSIX + PCI_MSIX_TABLE, 4, d->msix_table_off, 0);
-		put(v, CAP_MSIX + PCI_MSIX_PBA, 4, d->msix_table_off + MSIX_PBA_OFF, 0);
+		put(v, CAP_MSIX + PCI_MSIX_TABLE, 4, d->msix_table_off | d->bar, 0);
+		put(v, CAP_MSIX + PCI_MSIX_PBA, 4, (d->msix_table_off + MSIX_PBA_OFF) | d->bar, 0);
 	}
 	if (s->cap_pcie) {
 		link = put_cap(v, link, CAP_PCIE, PCI_CAP_PCIE);
 		put_pcie(v);
 	}
 	link = put_own(v, link);
+	if (d->msi) {
+		link = put_cap(v, link, CAP_MSI, PCI_CAP_MSI);
+		put(v, CAP_MSI + PCI_MSI_CTL, 2, PCI_MSI_CTL_64, PCI_MSI_CTL_ENABLE);
+		put(v, CAP_MSI + PCI_MSI_ADDR, 4, 0, ~3u);
+		put(v, CAP_MSI + PCI_MSI_ADDR_HI, 4, 0, ~0u);
+		put(v, CAP_MSI + PCI_MSI_DATA_64, 2, 0, 0xffff);
+	}
 	v->cfg[link] = 0;
 }
 
@@ -248,9 +261,9 @@ static void follow_once(struct pci_virt *v)
 
 	spin_lock(&v->lock);
 	decode = get_le16(v->cfg + PCI_COMMAND) & PCI_COMMAND_MEM;
-	base = get_le32(v->cfg + PCI_BAR0) & ~(u64)PCI_BAR_MEM_FLAGS;
-	if (b->wide)
-		base |= (u64)get_le32(v->cfg + PCI_BAR0 + 4) << 32;
+	base = get_le32(v->cfg + v->bar_off) & ~(u64)PCI_BAR_MEM_FLAGS;
+	if (v->bar_wide)
+		base |= (u64)get_le32(v->cfg + v->bar_off + 4) << 32;
 	spin_unlock(&v->lock);
 	if (decode && base != b->base && usable(v, base)) {
 		__atomic_store_n(&v->answers, 0, __ATOMIC_RELEASE);
@@ -358,7 +371,7 @@ void pci_virt_cfg_write(struct pci_virt *v, u32 off, u32 size, u32 value)
 	devctl = get_le16(v->cfg + CAP_PCIE + PCI_EXP_DEVCTL);
 	spin_unlock(&v->lock);
 
-	if (touches(off, size, PCI_COMMAND, 2) || touches(off, size, PCI_BAR0, 8))
+	if (touches(off, size, PCI_COMMAND, 2) || touches(off, size, v->bar_off, 8))
 		follow(v);
 	if (v->d.msix_vectors && touches(off, size, CAP_MSIX + PCI_MSIX_CTL, 2))
 		msix_control(&v->msix, msix_ctl & PCI_MSIX_CTL_ENABLE,
@@ -396,7 +409,7 @@ static void msix_access(struct pci_virt *v, struct mmio_access *a, u32 off)
 }
 
 /**
- * pci_window_access() - the guest touches the place of a taken function's BAR0
+ * pci_window_access() - the guest touches the place of a taken function's window
  */
 void pci_window_access(void *ctx, struct mmio_access *a)
 {
@@ -410,7 +423,7 @@ void pci_window_access(void *ctx, struct mmio_access *a)
 	}
 	if (v->d.msix_vectors && a->off - v->d.msix_table_off < PAGE_BYTES)
 		msix_access(v, a, (u32)(a->off - v->d.msix_table_off));
-	else if (a->off < v->d.bar0_bytes)
+	else if (a->off < v->d.bar_bytes)
 		v->d.access(v->d.ctx, a);
 	else if (!a->write)
 		a->value = 0; /* the real BAR is larger than what we present */
@@ -431,17 +444,39 @@ static bool caps_ok(const struct pci_virt_desc *d)
 			return false;
 		at += ALIGN_UP(bytes, 4u);
 	}
-	return at <= PCI_CFG_BYTES;
+	return at <= (d->msi ? CAP_MSI : PCI_CFG_BYTES);
 }
 
 static bool desc_ok(const struct pci_virt_desc *d)
 {
-	if (!caps_ok(d))
-		return false;
-	return d->access && d->bar0_bytes >= 16 * KIB && !(d->bar0_bytes & (d->bar0_bytes - 1)) &&
-	       d->msix_vectors <= PCI_VIRT_VECTORS_MAX &&
+	return d->access && caps_ok(d) &&
+	       d->bar_bytes >= PAGE_BYTES && !(d->bar_bytes & (d->bar_bytes - 1)) &&
+	       d->bar < PCI_BARS && d->msix_vectors <= PCI_VIRT_VECTORS_MAX &&
 	       (!d->msix_vectors || (IS_ALIGNED(d->msix_table_off, PAGE_BYTES) &&
-				     d->msix_table_off < d->bar0_bytes));
+				     d->msix_table_off < d->bar_bytes));
+}
+
+/*
+ * The hook is of whole pages, so a real BAR of less than one has room for one:
+ * but it must begin where the page does.
+ */
+static bool fits(const struct pci_slot *s, const struct pci_virt_desc *d)
+{
+	const struct pci_bar *b = &s->bars[s->window];
+	u64 room = ALIGN_UP(b->bytes, (u64)PAGE_BYTES);
+
+	return room >= d->bar_bytes && IS_ALIGNED(b->base, room) &&
+	       (!d->bar || b->base + room <= 4 * GIB);
+}
+
+/**
+ * pci_fits() - has the function that was taken at @bdf room for @desc?
+ */
+bool pci_fits(u16 bdf, const struct pci_virt_desc *desc)
+{
+	const struct pci_slot *s = pci_slot_find(bdf);
+
+	return s && !s->virt && fits(s, desc);
 }
 
 /**
@@ -451,13 +486,12 @@ static bool desc_ok(const struct pci_virt_desc *d)
  * Context: start-up or a hypercall; allocates.
  * Return: 0; -EINVAL for a description that cannot be; -EOPNOTSUPP when no
  * function was taken at @bdf; -EEXIST when one is presented; -ENOSPC when the
- * real BAR0 is smaller than the virtual one; -ENOMEM.
+ * real window is smaller than the virtual one or out of its reach; -ENOMEM.
  */
 int pci_present(u16 bdf, const struct pci_virt_desc *desc, struct pci_virt **out)
 {
 	struct pci_slot *s = pci_slot_find(bdf);
 	struct pci_virt *v;
-	u64 real_bytes;
 
 	if (!desc_ok(desc))
 		return -EINVAL;
@@ -465,10 +499,10 @@ int pci_present(u16 bdf, const struct pci_virt_desc *desc, struct pci_virt **out
 		return -EOPNOTSUPP;
 	if (s->virt)
 		return -EEXIST;
-	real_bytes = s->bars[s->window].bytes;
-	if (real_bytes < desc->bar0_bytes) {
-		log_err("pci: BAR0 too small bdf=%04x bytes=%llx wanted=%x", bdf,
-			(unsigned long long)real_bytes, desc->bar0_bytes);
+	if (!fits(s, desc)) {
+		log_err("pci: no room for %s bdf=%04x window=%llx+%llx wanted=%x", desc->name, bdf,
+			(unsigned long long)s->bars[s->window].base,
+			(unsigned long long)s->bars[s->window].bytes, desc->bar_bytes);
 		return -ENOSPC;
 	}
 	v = plat_alloc(sizeof(*v));
@@ -476,7 +510,9 @@ int pci_present(u16 bdf, const struct pci_virt_desc *desc, struct pci_virt **out
 		return -ENOMEM;
 	v->d = *desc;
 	v->slot = s;
-	v->bar_bytes = real_bytes;
+	v->bar_bytes = ALIGN_UP(s->bars[s->window].bytes, (u64)PAGE_BYTES);
+	v->bar_off = PCI_BAR0 + 4 * desc->bar;
+	v->bar_wide = !desc->bar && s->bars[s->window].wide;
 	build_cfg(v);
 	msix_init(&v->msix, desc->msix_vectors);
 	*out = v;
@@ -488,12 +524,31 @@ int pci_present(u16 bdf, const struct pci_virt_desc *desc, struct pci_virt **out
 	return 0;
 }
 
+/* The one message of MSI, as the guest has set it up. */
+static void msi_send(struct pci_virt *v)
+{
+	u64 address;
+	u32 data;
+	bool on;
+
+	spin_lock(&v->lock);
+	on = get_le16(v->cfg + CAP_MSI + PCI_MSI_CTL) & PCI_MSI_CTL_ENABLE;
+	address = get_le64(v->cfg + CAP_MSI + PCI_MSI_ADDR);
+	data = get_le16(v->cfg + CAP_MSI + PCI_MSI_DATA_64);
+	spin_unlock(&v->lock);
+	if (on)
+		msi_message(address, data);
+}
+
 /**
- * pci_virt_irq() - raise MSI-X vector @vec of @v
+ * pci_virt_irq() - raise MSI-X vector @vec of @v, or its MSI
  */
 void pci_virt_irq(struct pci_virt *v, u32 vec)
 {
-	msix_raise(&v->msix, vec);
+	if (v->d.msi && !pci_virt_msix_enabled(v))
+		msi_send(v);
+	else
+		msix_raise(&v->msix, vec);
 }
 
 /**
