@@ -62,7 +62,7 @@ static enum cli_exit set_locked(const struct datadir *d, const char *uuid, const
 	err = edited ? siteconf_edit(text, uuid, key, value, edited, room) : -ENOMEM;
 	if (err == -ENOENT)
 		cli_error("no setting \"%s\"; there are: channel policy claim fill "
-			  "fill_limit fill_window metered",
+			  "fill_limit fill_window metered frontend",
 			  key);
 	else if (err)
 		cli_error("cannot set %s to \"%s\": %s; see freshet site set --help", key, value,
@@ -112,6 +112,8 @@ const struct cli_command cmd_site_set = {
 		"  fill_limit KIB           at most so many KiB/s; 0: no limit\n"
 		"  fill_window 22:00-06:00  only then, by the server's clock; none: always\n"
 		"  metered on|off           fetch nothing that the guest does not wait for\n"
+		"  frontend same|nvme|ahci  the disk controller that the OS sees: as the PC's own\n"
+		"                           (default), NVMe or AHCI; from the next boot on\n"
 		"\n"
 		"A running freshetd takes changes at once. The file is DIR/site.conf.\n",
 	.run = run_set,

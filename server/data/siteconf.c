@@ -140,6 +140,8 @@ int siteconf_set(struct ticket *t, const char *key, const char *value)
 		return set_switch(&t->metered, value);
 	} else if (!strcmp(key, "fill_window")) {
 		return set_window(t, value);
+	} else if (!strcmp(key, "frontend")) {
+		return ticket_frontend_parse(value, strlen(value), &t->frontend);
 	} else if (!strcmp(key, "fill_limit")) {
 		return parse_u32(value, &t->fill_limit_kib);
 	} else if (!strcmp(key, "channel")) {

@@ -85,6 +85,10 @@ static const char *const migrations[] = {
 	"  canary TEXT, state TEXT NOT NULL, start_at INTEGER NOT NULL,"
 	"  promote_after INTEGER, created INTEGER NOT NULL, changed INTEGER NOT NULL,"
 	"  who TEXT NOT NULL, note TEXT NOT NULL DEFAULT '');",
+
+	/* 2: the controller that the guest sees */
+	"ALTER TABLE machines ADD COLUMN frontend TEXT;"
+	"ALTER TABLE groups ADD COLUMN frontend TEXT;",
 };
 
 static int migrate(struct fleet *f)

@@ -251,6 +251,10 @@ static bool set_scalars(struct disk *d, const struct disk_cfg *cfg)
 		m->policy = cfg->policy;
 		changed = true;
 	}
+	if (cfg->frontend && cfg->frontend != m->frontend) {
+		m->frontend = cfg->frontend;
+		changed = true;
+	}
 	if (cfg->serial > m->serial) {
 		m->serial = cfg->serial;
 		changed = true;

@@ -643,6 +643,20 @@ enum store_policy deploy_ticket_policy(const struct ticket *t)
 	return STORE_POLICY_BOOT;
 }
 
+/** deploy_ticket_frontend() - the store's word for it */
+enum store_frontend deploy_ticket_frontend(const struct ticket *t)
+{
+	switch (t->frontend) {
+	case TICKET_FRONTEND_NVME:
+		return STORE_FRONTEND_NVME;
+	case TICKET_FRONTEND_AHCI:
+		return STORE_FRONTEND_AHCI;
+	case TICKET_FRONTEND_SAME:
+		break;
+	}
+	return STORE_FRONTEND_SAME;
+}
+
 static int start_bind(struct deploy *d)
 {
 	struct disk_cfg cfg = {
@@ -668,6 +682,7 @@ static int start_bind(struct deploy *d)
 	}
 	if (d->have_ticket) {
 		cfg.policy = deploy_ticket_policy(&d->ticket);
+		cfg.frontend = deploy_ticket_frontend(&d->ticket);
 		cfg.serial = d->ticket.serial;
 		if (d->esp_installed)
 			cfg.esp = d->ticket.esp;
@@ -842,6 +857,14 @@ struct blk_dev *deploy_disk(struct deploy *d)
 struct disk *deploy_vdisk(struct deploy *d)
 {
 	return d->bound ? d->disk : NULL;
+}
+
+/** deploy_frontend() - as ticket or store say, as of READY */
+enum store_frontend deploy_frontend(struct deploy *d)
+{
+	enum store_frontend f = d->bound ? store_meta(d->store)->frontend : STORE_FRONTEND_SAME;
+
+	return f ? f : STORE_FRONTEND_SAME;
 }
 
 /** deploy_attached() - the guest has been given the disk */

@@ -118,6 +118,8 @@ struct blk_dev *deploy_disk(struct deploy *d);
 struct blk_dev *deploy_real_disk(struct deploy *d);
 /** deploy_vdisk() - the same as a struct disk, for statistics and quiesce */
 struct disk *deploy_vdisk(struct deploy *d);
+/** deploy_frontend() - the controller that the guest is to see; SAME before READY */
+enum store_frontend deploy_frontend(struct deploy *d);
 /** deploy_attached() - the guest has been given the disk */
 void deploy_attached(struct deploy *d);
 /**

@@ -156,6 +156,7 @@ static void bg_note(struct deploy *d, u64 now)
 {
 	const struct store_meta *meta = store_meta(d->store);
 	struct disk_state st = { .policy = deploy_ticket_policy(&d->ticket),
+				 .frontend = deploy_ticket_frontend(&d->ticket),
 				 .serial = d->ticket.serial, .next = d->note_next };
 	bool noting = d->note_started;
 	int err = 0;
@@ -165,7 +166,8 @@ static void bg_note(struct deploy *d, u64 now)
 		if (next_wanted(d))
 			memcpy(d->note_next, d->ticket.version, SHA256_BYTES);
 	}
-	if (d->note_started || meta->policy != st.policy || meta->serial != st.serial ||
+	if (d->note_started || meta->policy != st.policy || meta->frontend != st.frontend ||
+	    meta->serial != st.serial ||
 	    memcmp(meta->next, d->note_next, SHA256_BYTES))
 		err = note_run(d, &st);
 	if (err == -EINPROGRESS)

@@ -194,6 +194,7 @@ void deploy_drop_manifest(struct deploy *d);
 int deploy_run_ticket(struct deploy *d);
 enum deploy_code deploy_check_ticket(struct deploy *d, struct ticket *t, char *text, size_t room);
 enum store_policy deploy_ticket_policy(const struct ticket *t);
+enum store_frontend deploy_ticket_frontend(const struct ticket *t);
 void deploy_say(struct deploy *d, const char *fmt, ...) __printf_like(2, 3);
 void deploy_go(struct deploy *d, enum deploy_step step);
 bool deploy_fail(struct deploy *d, enum deploy_step again, enum deploy_code code, const char *fmt,

@@ -270,6 +270,8 @@ int disk_set_state(struct disk *d, const struct disk_state *st,
 		return -EBUSY;
 	if (st->policy)
 		m->policy = st->policy;
+	if (st->frontend)
+		m->frontend = st->frontend;
 	m->up |= st->up;
 	m->serial = MAX(m->serial, st->serial);
 	if (st->esp)

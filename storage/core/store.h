@@ -41,6 +41,13 @@ enum store_role {
 	STORE_OTHER_PREV = 2, /* was shown before the one that is bound: the way back */
 };
 
+/* The controller that the guest sees; 0 where a field is left alone: same. */
+enum store_frontend {
+	STORE_FRONTEND_SAME = 1,
+	STORE_FRONTEND_NVME,
+	STORE_FRONTEND_AHCI,
+};
+
 /*
  * What the store knows beside its chunks. The upper half is set when a
  * version is bound (disk_create()), the lower half at any time
@@ -56,6 +63,7 @@ struct store_meta {
 
 	bool complete; /* every chunk and table page is here; the store sets it */
 	enum store_policy policy;
+	enum store_frontend frontend;
 	u64 serial; /* highest channel serial seen */
 	u8 esp[32]; /* version of the ESP image that was installed; zeros: none */
 	u8 next[32]; /* version seen on the channel but not bound yet; zeros: none */

@@ -185,6 +185,20 @@ static int parse_claim(struct span v, struct ticket *t)
 	return 0;
 }
 
+static const char *const frontends[] = { "same", "nvme", "ahci" };
+
+/** ticket_frontend_parse() - a front-end's name; 0 or -EINVAL */
+int ticket_frontend_parse(const char *s, size_t n, enum ticket_frontend *out)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(frontends); i++) {
+		if (span_is((struct span){ s, n }, frontends[i])) {
+			*out = (enum ticket_frontend)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 static int parse_required(const struct sigtext_line *lines, u32 count, struct ticket *t)
 {
 	const struct span *uuid = find(lines, count, "uuid");
@@ -260,6 +274,9 @@ static int parse_optional(const struct sigtext_line *lines, u32 count, struct ti
 	if (v && parse_u64(*v, ~0u, &limit))
 		return err_trace(-EINVAL);
 	t->fill_limit_kib = (u32)limit;
+	v = find(lines, count, "frontend");
+	if (v && ticket_frontend_parse(v->s, v->n, &t->frontend))
+		return err_trace(-EINVAL);
 	v = find(lines, count, "time");
 	if (v && parse_u64(*v, ~0ull, &t->time_unix))
 		return err_trace(-EINVAL);
@@ -332,6 +349,12 @@ const char *ticket_policy_name(enum ticket_policy policy)
 	return names[MIN((u32)policy, 2u)];
 }
 
+/** ticket_frontend_name() - as in the text */
+const char *ticket_frontend_name(enum ticket_frontend frontend)
+{
+	return frontends[MIN((u32)frontend, 2u)];
+}
+
 struct text_out {
 	char *out;
 	size_t room, used;
@@ -400,6 +423,7 @@ int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n)
 		put(&o, "fill_window", window);
 	if (t->metered)
 		put(&o, "metered", "on");
+	put(&o, "frontend", ticket_frontend_name(t->frontend));
 	put_u64(&o, "time", t->time_unix);
 	if (o.full)
 		return err_trace(-ENOSPC);

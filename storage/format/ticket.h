@@ -35,6 +35,12 @@ enum ticket_claim {
 	TICKET_CLAIM_SERIAL, /* the disk with this serial number may be taken, whatever is on it */
 };
 
+enum ticket_frontend {
+	TICKET_FRONTEND_SAME, /* as the real controller; where there is none, NVMe */
+	TICKET_FRONTEND_NVME,
+	TICKET_FRONTEND_AHCI,
+};
+
 struct ticket {
 	u8 uuid[GUID_BYTES]; /* the machine it was made for */
 	char channel[CHANNEL_NAME_MAX + 1];
@@ -49,6 +55,7 @@ struct ticket {
 	u32 fill_limit_kib; /* KiB/s; 0: none */
 	u16 fill_from, fill_to; /* minutes of the UTC day when fill may run; equal: always */
 	bool metered; /* fetch nothing that the guest does not wait for */
+	enum ticket_frontend frontend; /* the controller that the guest sees */
 	u64 time_unix;
 };
 
@@ -63,7 +70,7 @@ struct channel {
  *
  * Required: uuid, channel, serial, version, policy. Others default to
  * esp none, claim none, fill on, fill_limit 0, no fill_window,
- * metered off, time 0.
+ * metered off, frontend same, time 0.
  * Return: 0; -EINVAL; -EMSGSIZE beyond SIGTEXT_MAX.
  */
 int ticket_parse(const void *bytes, size_t n, struct ticket *out);
@@ -71,6 +78,9 @@ int ticket_parse(const void *bytes, size_t n, struct ticket *out);
 int channel_parse(const void *bytes, size_t n, struct channel *out);
 
 const char *ticket_policy_name(enum ticket_policy policy);
+const char *ticket_frontend_name(enum ticket_frontend frontend);
+/** ticket_frontend_parse() - 0 or -EINVAL */
+int ticket_frontend_parse(const char *s, size_t n, enum ticket_frontend *out);
 
 /** ticket_build() - the text up to where "sig" goes; *n out; 0, -EINVAL, -ENOSPC */
 int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n);

@@ -113,14 +113,14 @@ static void give_back(struct backend *b)
 }
 
 /** backends_keep() - see backends.h. Busy-waits while controllers are let go. */
-void backends_keep(const struct blk_dev *disk, u16 *bdf, bool *fits)
+void backends_keep(const struct blk_dev *disk, u16 *bdf, bool *ahci)
 {
 	for (u32 i = 0; i < count; i++) {
 		struct backend *b = &backends[i];
 
 		if (has_disk(b, disk)) {
 			*bdf = b->bus->bdf;
-			*fits = b->nvme;
+			*ahci = b->ahci;
 		} else if (b->bus) {
 			give_back(b);
 		}

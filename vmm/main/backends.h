@@ -14,9 +14,9 @@ int backends_start(const struct handoff *h);
 u32 backends_disks(struct blk_dev **out, u32 room);
 /*
  * @disk is the one: other controllers are the guest's again. *bdf is where its
- * own stands; *fits: a virtual NVMe controller can take its place. Pump only.
+ * own stands; *ahci: and whether that is AHCI, else NVMe. Pump only.
  */
-void backends_keep(const struct blk_dev *disk, u16 *bdf, bool *fits);
+void backends_keep(const struct blk_dev *disk, u16 *bdf, bool *ahci);
 void backends_poll(void);
 /* As of the drivers: when polling is wanted, 0: by interrupt alone. */
 u64 backends_deadline_ns(void);

@@ -31,14 +31,13 @@
 #include "storage/core/deploy.h"
 #include "storage/core/disk.h"
 #include "storage/drivers/memdisk.h"
-#include "storage/emul/nvme.h"
 #include "vmm/cpu/counters.h"
 #include "vmm/cpu/cpu.h"
-#include "vmm/cpu/guest.h"
 #include "vmm/cpu/mmio.h"
 #include "vmm/cpu/vcpu.h"
 #include "vmm/main/backends.h"
 #include "vmm/main/core.h"
+#include "vmm/main/frontend.h"
 #include "vmm/main/nic.h"
 #include "vmm/main/pump.h"
 #include "vmm/pci/pci.h"
@@ -81,8 +80,6 @@
  */
 #define MEMORY_TURNS 16
 
-#define VIRT_VECTORS NVME_EMUL_VECTORS_MAX
-#define VIRT_BAR_BYTES (16 * 1024u)
 
 enum tick_reason {
 	TICK_OFF, TICK_MORE, TICK_NET_OWED, TICK_LOG, TICK_NETWORK, TICK_DISK, TICK_STORE,
@@ -90,13 +87,10 @@ enum tick_reason {
 };
 
 static struct machine {
-	struct emul_host host;
 	struct blk_dev *blk; /* memory that the store lies on; else the first disk */
 	bool memory; /* (c) it is memory */
 	struct source *source;
 	struct deploy *deploy;
-	struct nvme_emul *emul;
-	struct pci_virt *virt;
 	u16 disk_bdf;
 	u8 uuid[16]; /* (c) */
 	int start_err; /* why a device could not be started */
@@ -114,80 +108,6 @@ static struct machine {
 	const char *longest_phase;
 	u64 work_ns; /* (a) when a doorbell was last explained */
 } m;
-
-/* ------------------------------------------------- the emulated controller's host */
-
-static int host_read(struct emul_host *h, gpa_t src, void *dst, size_t bytes)
-{
-	(void)h;
-	return pci_virt_bus_master(m.virt) ? guest_read(src, dst, bytes) : -EFAULT;
-}
-
-static int host_write(struct emul_host *h, gpa_t dst, const void *src, size_t bytes)
-{
-	(void)h;
-	return pci_virt_bus_master(m.virt) ? guest_write(dst, src, bytes) : -EFAULT;
-}
-
-static int host_map(struct emul_host *h, gpa_t a, size_t bytes, hpa_t *pa)
-{
-	(void)h;
-	return pci_virt_bus_master(m.virt) ? guest_map(a, bytes, pa) : -EFAULT;
-}
-
-static void host_irq(struct emul_host *h, u32 vec)
-{
-	(void)h;
-	pci_virt_irq(m.virt, vec);
-}
-
-static void host_intx(struct emul_host *h, bool level)
-{
-	/* No pin: a guest without MSI-X polls, as firmware does. */
-	(void)h;
-	(void)level;
-}
-
-static const struct emul_host_ops host_ops = {
-	.read = host_read,
-	.write = host_write,
-	.map = host_map,
-	.irq = host_irq,
-	.intx = host_intx,
-};
-
-static void virt_access(void *ctx, struct mmio_access *a)
-{
-	(void)ctx;
-	if (a->write && nvme_emul_doorbell_store(m.emul, a->off, (u32)a->value)) {
-		pump_kick();
-		return;
-	}
-	pump_lock();
-	nvme_emul_mmio(m.emul, a->off, a->bytes, a->write, &a->value);
-	pump_unlock();
-}
-
-static void virt_quiesce(void *ctx, bool on)
-{
-	(void)ctx;
-	if (on)
-		pump_lock();
-	else
-		pump_unlock();
-}
-
-static const struct pci_virt_desc virt_desc = {
-	.vendor = 0x1b36, /* as QEMU's NVMe: no vendor-specific driver binds */
-	.device = 0x0010,
-	.class_code = 0x010802,
-	.bar0_bytes = VIRT_BAR_BYTES,
-	.msix_vectors = VIRT_VECTORS,
-	.msix_table_off = NVME_EMUL_BAR_BYTES,
-	.name = "nvme",
-	.access = virt_access,
-	.quiesce = virt_quiesce,
-};
 
 /* ------------------------------------------------- start */
 
@@ -260,7 +180,6 @@ int machine_start(const struct handoff *h)
 	if (m.started)
 		return -EALREADY;
 	m.started = true;
-	m.host.ops = &host_ops;
 	pump_lock();
 	err = pci_init(h);
 	if (!err)
@@ -290,41 +209,51 @@ int machine_start(const struct handoff *h)
 	return 0; /* what went wrong is in the status, with words */
 }
 
+/* What the guest is to see: as the ticket says, else as the real one is. */
+static enum frontend_kind frontend_wanted(bool ahci)
+{
+	switch (deploy_frontend(m.deploy)) {
+	case STORE_FRONTEND_AHCI:
+		return FRONTEND_AHCI;
+	case STORE_FRONTEND_NVME:
+		return FRONTEND_NVME;
+	case STORE_FRONTEND_SAME:
+		break;
+	}
+	return ahci ? FRONTEND_AHCI : FRONTEND_NVME;
+}
+
 /** machine_attach() - see machine.h */
 int machine_attach(void)
 {
-	struct nvme_emul_cfg cfg = {
-		.vendor = virt_desc.vendor,
-		.subvendor = virt_desc.vendor,
-		.vectors = VIRT_VECTORS,
-		.msix_table_off = NVME_EMUL_BAR_BYTES,
-	};
+	const struct pci_virt_desc *desc;
+	enum frontend_kind kind;
 	struct blk_dev *blk;
-	bool fits = false;
+	bool ahci = false;
 	int err = 0;
 
 	pump_lock();
-	blk = m.deploy && !m.emul ? deploy_disk(m.deploy) : NULL;
+	blk = m.deploy && !frontend_up() ? deploy_disk(m.deploy) : NULL;
 	if (!blk) {
 		pump_unlock();
-		return m.emul ? -EALREADY : -EAGAIN;
+		return frontend_up() ? -EALREADY : -EAGAIN;
 	}
 	if (!m.memory)
-		backends_keep(deploy_real_disk(m.deploy), &m.disk_bdf, &fits);
-	if (!fits)
-		err = pci_add(core_handoff->bar_pa, virt_desc.bar0_bytes, &m.disk_bdf);
-	m.emul = err ? NULL : nvme_emul_create(&m.host, blk, &cfg);
-	if (!err && !m.emul)
-		err = -ENOMEM;
+		backends_keep(deploy_real_disk(m.deploy), &m.disk_bdf, &ahci);
+	kind = frontend_wanted(ahci);
+	desc = frontend_desc(kind);
+	/* In the real one's place where it has room, else where there is nothing. */
+	if (m.memory || !pci_fits(m.disk_bdf, desc))
+		err = pci_add(core_handoff->bar_pa, desc->bar_bytes, &m.disk_bdf);
 	if (!err)
-		err = pci_present(m.disk_bdf, &virt_desc, &m.virt);
+		err = frontend_present(kind, blk, m.disk_bdf);
 	if (err) {
 		log_err("machine: cannot present the virtual disk err=%s", err_name(err));
 	} else {
 		deploy_attached(m.deploy);
 		nic_attach();
-		log_info("machine: virtual disk attached bdf=%x bytes=%llu", m.disk_bdf,
-			 (unsigned long long)(blk->sectors * blk->sector_bytes));
+		log_info("machine: virtual disk attached bdf=%x by=%s bytes=%llu", m.disk_bdf,
+			 desc->name, (unsigned long long)(blk->sectors * blk->sector_bytes));
 	}
 	pump_unlock();
 	return err;
@@ -333,7 +262,7 @@ int machine_attach(void)
 /** machine_disk() - see machine.h */
 struct blk_dev *machine_disk(void)
 {
-	return m.emul ? deploy_disk(m.deploy) : NULL;
+	return frontend_up() ? deploy_disk(m.deploy) : NULL;
 }
 
 /* ------------------------------------------------- the pump's round */
@@ -345,7 +274,7 @@ void machine_idle(bool idle)
 
 u64 machine_stay_ns(void)
 {
-	return m.emul ? STAY_NS : STAY_BOOT_NS;
+	return frontend_up() ? STAY_NS : STAY_BOOT_NS;
 }
 
 /*
@@ -361,7 +290,7 @@ static bool network_allowed(u64 now)
 
 	m.net_credit_ns = MIN(m.net_credit_ns + (s64)earned, (s64)BACKGROUND_CREDIT_NS);
 	m.net_at_ns = now;
-	return !m.emul || __atomic_load_n(&m.idle, __ATOMIC_RELAXED) || m.net_credit_ns > 0 ||
+	return !frontend_up() || __atomic_load_n(&m.idle, __ATOMIC_RELAXED) || m.net_credit_ns > 0 ||
 	       client_pending(m.source) == SOURCE_DEMAND;
 }
 
@@ -409,7 +338,7 @@ static enum tick_reason tick_reason(bool more)
 		return TICK_NET_OWED;
 	if (!m.saying && console_drain())
 		return TICK_LOG;
-	if (m.source && (client_pending(m.source) >= 0 || !m.emul) &&
+	if (m.source && (client_pending(m.source) >= 0 || !frontend_up()) &&
 	    (nic_polled() || client_deadline_ns(m.source) < horizon))
 		return TICK_NETWORK;
 	if (nic_guest_waits())
@@ -476,8 +405,7 @@ bool machine_poll(void)
 
 	if (!m.started || m.start_err)
 		return false;
-	if (m.emul)
-		more |= nvme_emul_poll(m.emul);
+	more |= frontend_poll();
 	at = phase_done(at, "guest-commands");
 	if (m.memory)
 		blk_poll(m.blk);
@@ -493,8 +421,7 @@ bool machine_poll(void)
 	if (m.memory)
 		more |= memory_poll();
 	at = phase_done(at, "store");
-	if (m.emul)
-		more |= nvme_emul_poll(m.emul);
+	more |= frontend_poll();
 	phase_done(at, "completions");
 	return more;
 }
@@ -611,11 +538,7 @@ void machine_say(void)
 			    "retries=%llu", LLU(ss.wire_bytes), LLU(ss.plain_bytes), LLU(ss.chunks),
 			    LLU(ss.corrupt), LLU(ss.retries));
 		}
-		if (m.emul)
-			SAY("nvme_irqs=%llu nvme_resets=%llu nvme_errors=%llu",
-			    LLU(nvme_emul_stats(m.emul)->irqs),
-			    LLU(nvme_emul_stats(m.emul)->resets),
-			    LLU(nvme_emul_stats(m.emul)->errors));
+		frontend_say();
 		nic_say();
 		SAY("longest_phase_us=%llu phase=%s", LLU(m.longest_ns / NS_PER_US),
 		    m.longest_phase ? m.longest_phase : "none");

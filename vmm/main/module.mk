@@ -1,5 +1,6 @@
 vmm-src += vmm/main/entry.S vmm/main/core.c
-vmm-src += $(addprefix vmm/main/, pump.c machine.c backends.c nic.c start.c loaderio.c testdev.c)
+vmm-src += $(addprefix vmm/main/, pump.c machine.c backends.c frontend.c nic.c start.c loaderio.c \
+	testdev.c)
 
 # Both ends of the loader's disk; the loader's includes the header that takes hypercall() away.
 unit += loaderio
