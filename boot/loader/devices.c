@@ -291,19 +291,31 @@ static void reconnect_others(struct loader *l, u32 bdf)
 	}
 }
 
+/* What stands there now is of the kind that the firmware has seen there. */
+static bool same_kind(const struct loader *l, const struct device *now)
+{
+	for (u32 i = 0; i < l->disk_count; i++)
+		if (l->disks[i].id.bdf == now->id.bdf)
+			return l->disks[i].id.kind == now->id.kind;
+	return false;
+}
+
 /**
  * devices_give_disk() - let the firmware's drivers find the virtual disk
  * @bdf:  where the VMM presents it
  * @disk: out, the controller's handle
  *
- * By the firmware's own NVMe driver where it has the controller and such a
- * driver, else as a Block I/O protocol of ours.
+ * By the firmware's own driver where it has the controller and such a driver,
+ * else as a Block I/O protocol of ours. A controller of another kind than the real
+ * one's is not the firmware's: what it knows of the BARs at that place is the real
+ * one's.
  *
  * Return: 0, or FR_FIRMWARE.
  */
 int devices_give_disk(struct loader *l, u32 bdf, EFI_HANDLE *disk)
 {
 	EFI_HANDLE *handles, found = NULL;
+	bool same = false;
 	EFI_STATUS s;
 	UINTN n;
 
@@ -313,14 +325,16 @@ int devices_give_disk(struct loader *l, u32 bdf, EFI_HANDLE *disk)
 	for (UINTN i = 0; i < n; i++) {
 		struct device d = probe(handles[i]);
 
-		if (d.io && !d.id.segment && d.id.bdf == bdf)
+		if (d.io && !d.id.segment && d.id.bdf == bdf) {
 			found = d.handle;
+			same = same_kind(l, &d);
+		}
 	}
 	if (n)
 		BS->FreePool(handles);
 	reconnect_others(l, bdf);
-	if (!found)
-		return blockio_install(l, NULL, disk);
+	if (!same)
+		return blockio_install(l, found, disk);
 	s = BS->ConnectController(found, NULL, NULL, TRUE);
 	if (EFI_ERROR(s)) {
 		con_print("no driver of the firmware took the virtual disk: %s\n", efi_text(s));

@@ -149,21 +149,13 @@ static EFI_STATUS reserve_memory(u64 bytes, u64 *pa)
 	return s;
 }
 
-static bool has_ahci(const struct loader *l)
-{
-	for (u32 i = 0; i < l->disk_count; i++)
-		if (l->disks[i].id.kind == HANDOFF_PCI_AHCI)
-			return true;
-	return false;
-}
-
 /**
  * diskless_prepare() - reserve memory and addresses for a disk that is none
  *
- * The addresses also for a disk behind AHCI, whose registers have less room than
- * the virtual controller's. Of memory, as much as the option `memory` says, else a
- * quarter of what is free, or as much of that as there is in one piece. May be
- * called again.
+ * The addresses also for a PC with a disk: its virtual controller may be of another
+ * kind, which does not fit in the real one's place. Of memory, as much as the option
+ * `memory` says, else a quarter of what is free, or as much of that as there is in one
+ * piece. May be called again.
  * Return: 0, or FR_LOW_MEMORY, FR_FIRMWARE.
  */
 int diskless_prepare(struct loader *l)
@@ -171,16 +163,14 @@ int diskless_prepare(struct loader *l)
 	u64 wanted = options_memory(&l->options), bytes;
 	EFI_STATUS s;
 
-	if (!l->diskless && !has_ahci(l))
-		return 0;
 	s = reserve_bar(l);
+	if (!l->diskless)
+		return 0; /* without addresses the virtual controller may still fit the real one's */
 	if (EFI_ERROR(s)) {
 		fmt_snprintf(l->detail, sizeof(l->detail), "no place for a PCI device: %s",
 			     efi_text(s));
 		return FR_FIRMWARE;
 	}
-	if (!l->diskless)
-		return 0;
 	bytes = wanted ? wanted : ALIGN_DOWN(machine_free_ram() / MEMORY_SHARE, MEMORY_ALIGN);
 	s = EFI_OUT_OF_RESOURCES;
 	for (; bytes >= MEMORY_MIN; bytes = ALIGN_DOWN(bytes / 4 * 3, MEMORY_ALIGN)) {

@@ -251,7 +251,7 @@ static bool set_scalars(struct disk *d, const struct disk_cfg *cfg)
 		m->policy = cfg->policy;
 		changed = true;
 	}
-	if (cfg->frontend && cfg->frontend != m->frontend) {
+	if (cfg->frontend && cfg->frontend != (m->frontend ? m->frontend : STORE_FRONTEND_SAME)) {
 		m->frontend = cfg->frontend;
 		changed = true;
 	}

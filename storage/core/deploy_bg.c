@@ -166,7 +166,7 @@ static void bg_note(struct deploy *d, u64 now)
 		if (next_wanted(d))
 			memcpy(d->note_next, d->ticket.version, SHA256_BYTES);
 	}
-	if (d->note_started || meta->policy != st.policy || meta->frontend != st.frontend ||
+	if (d->note_started || meta->policy != st.policy || deploy_frontend(d) != st.frontend ||
 	    meta->serial != st.serial ||
 	    memcmp(meta->next, d->note_next, SHA256_BYTES))
 		err = note_run(d, &st);

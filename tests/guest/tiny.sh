@@ -6,7 +6,8 @@
 # Debian's kernel with an initramfs of busybox and a few modules, on a 320 MiB
 # disk: ESP with GRUB; a partition of 128 MiB whose every MiB is known by its
 # SHA-256 (the table is in the initramfs); a partition for scratch. LABEL
-# changes the data, so that two labels make two versions of one image.
+# changes the data, so that two labels make two versions of one image. The disk
+# is /dev/tiny1 to /dev/tiny3, behind NVMe or AHCI.
 set -euo pipefail
 
 images=${1:?usage: tiny.sh IMAGES_DIR [LABEL]}
@@ -39,7 +40,21 @@ rd=$work/rd
 mkdir -p "$rd"/{bin,dev,proc,sys,run,lib/modules}
 cp /bin/busybox "$rd/bin/busybox"
 tar -C "$rd" -xf "$images/modules.tar"
-sed "s|^|/lib/modules/$(ls "$rd/lib/modules")/|" "$images/modules.list" > "$rd/modules.list"
+kver=$(ls "$rd/lib/modules")
+sed "s|^|/lib/modules/$kver/|" "$images/modules.list" > "$rd/modules.list"
+# AHCI is not among them: its drivers come out of the image itself.
+root="$images/debian.raw?offset=$(($(sfdisk -d "$images/debian.raw" | awk -F'[=,]' '/^[^ ]*2 :/ { print $2 }') * 512))"
+from=/usr/lib/modules/$kver
+debugfs -R "cat $from/modules.dep" "$root" > "$work/dep" 2>/dev/null
+for m in sd_mod ahci; do
+	path=$(grep -E "/$m\.ko:" "$work/dep")
+	for f in $(echo "${path#*:}" | tr ' ' '\n' | tac) "${path%%:*}"; do
+		[ -e "$rd/lib/modules/$kver/$f" ] && continue
+		mkdir -p "$rd/lib/modules/$kver/${f%/*}"
+		debugfs -R "dump $from/$f $rd/lib/modules/$kver/$f" "$root" 2>/dev/null
+		echo "/lib/modules/$kver/$f" >> "$rd/modules.list"
+	done
+done
 cp "$work/table" "$rd/table"
 cat > "$rd/init" <<'EOF'
 #!/bin/busybox sh
@@ -49,7 +64,10 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 while read -r m; do insmod "$m" 2>/dev/null; done < /modules.list
 n=0
-until [ -b /dev/nvme0n1p3 ] || [ $n -ge 600 ]; do usleep 100000; n=$((n + 1)); done
+until [ -b /dev/nvme0n1p3 ] || [ -b /dev/sda3 ] || [ $n -ge 600 ]; do usleep 100000; n=$((n + 1)); done
+disk=/dev/nvme0n1p
+[ -b /dev/nvme0n1p3 ] || disk=/dev/sda
+for p in 1 2 3; do ln -s $disk$p /dev/tiny$p; done
 export PS1='# '
 echo "tiny login: ready"
 exec setsid sh -c 'exec sh -i < /dev/ttyS0 > /dev/ttyS0 2>&1'
@@ -60,7 +78,7 @@ cat > "$rd/bin/verify" <<'EOF'
 first=${1:-0} count=${2:-128} bad=0 i=$first
 while [ $i -lt $((first + count)) ]; do
 	want=$(sed -n "$((i + 1))p" /table)
-	got=$(dd if=/dev/nvme0n1p2 bs=1M skip=$i count=1 iflag=direct 2>/dev/null | sha256sum | cut -d' ' -f1)
+	got=$(dd if=/dev/tiny2 bs=1M skip=$i count=1 iflag=direct 2>/dev/null | sha256sum | cut -d' ' -f1)
 	[ "$want" = "$got" ] || { echo "bad MiB $i"; bad=$((bad + 1)); }
 	i=$((i + 1))
 done
@@ -70,13 +88,13 @@ EOF
 cat > "$rd/bin/scribble" <<'EOF'
 #!/bin/busybox sh
 # scribble SEED MIB: write MIB MiB that depend on SEED to scratch, and sync
-yes "$1" | head -c $(($2 * 1048576)) | dd of=/dev/nvme0n1p3 bs=64k conv=fsync 2>/dev/null
+yes "$1" | head -c $(($2 * 1048576)) | dd of=/dev/tiny3 bs=64k conv=fsync 2>/dev/null
 EOF
 cat > "$rd/bin/scribbled" <<'EOF'
 #!/bin/busybox sh
 # scribbled SEED MIB: is it there?
 want=$(yes "$1" | head -c $(($2 * 1048576)) | sha256sum)
-got=$(dd if=/dev/nvme0n1p3 bs=1M count=$2 iflag=direct 2>/dev/null | sha256sum)
+got=$(dd if=/dev/tiny3 bs=1M count=$2 iflag=direct 2>/dev/null | sha256sum)
 [ "$want" = "$got" ]
 EOF
 chmod +x "$rd/init" "$rd"/bin/{verify,scribble,scribbled}

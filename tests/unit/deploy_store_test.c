@@ -34,6 +34,7 @@ static struct fake_source net;
 static struct deploy *dep;
 static struct deploy_status st;
 static struct ticket ticket;
+static enum ticket_frontend frontend; /* of the tickets that are issued */
 static u8 image[2][CHUNKS * CHUNK], version[2][32];
 static u8 buf[128 * 1024] __aligned(4096);
 
@@ -78,7 +79,8 @@ static void issue(u32 v, u64 serial, enum ticket_policy policy)
 	size_t n;
 
 	ticket = (struct ticket){ .channel = "lab/stable", .serial = serial, .fill = true,
-				  .policy = policy, .claim = TICKET_CLAIM_BLANK };
+				  .policy = policy, .claim = TICKET_CLAIM_BLANK,
+				  .frontend = frontend };
 	memcpy(ticket.uuid, uuid, 16);
 	memcpy(ticket.version, version[v], 32);
 	assert_int_equal(ticket_build(&ticket, (char *)net.ticket, sizeof(net.ticket), &n), 0);
@@ -96,6 +98,7 @@ static int setup(void **state)
 	fake_source_init(&net);
 	publish(0);
 	publish(1);
+	frontend = TICKET_FRONTEND_SAME;
 	issue(0, 1, TICKET_POLICY_PUSH);
 	dep = NULL;
 	return 0;
@@ -250,6 +253,35 @@ static void guest_writes_live_as_the_policy_says(void **state)
 		assert_int_equal(guest_io(BLK_READ, 3 * CHUNK + 4096, 8192, 10), 0);
 		for (u32 i = 0; i < 8192; i++)
 			assert_int_equal(buf[i], boot ? image[0][3 * CHUNK + 4096 + i] : 0x5c);
+		pull_the_plug(9);
+		fake_source_up(&net, true);
+	}
+}
+
+/* A ticket that comes behind a running guest speaks of the next boot, and the store remembers. */
+static void the_front_end_is_the_store_s(void **state)
+{
+	static const enum ticket_frontend asked[] = {
+		TICKET_FRONTEND_SAME, TICKET_FRONTEND_AHCI, TICKET_FRONTEND_NVME,
+	};
+	static const enum store_frontend shown[] = {
+		STORE_FRONTEND_SAME, STORE_FRONTEND_AHCI, STORE_FRONTEND_NVME,
+	};
+
+	(void)state;
+	for (u32 boot = 0; boot < ARRAY_SIZE(asked); boot++) {
+		frontend = asked[boot];
+		issue(0, 2 + boot, TICKET_POLICY_PUSH);
+		switch_on();
+		assert_true(ready(60));
+		assert_int_equal(deploy_frontend(dep), shown[boot ? boot - 1 : 0]);
+		wait_complete();
+		run_for(5); /* it is noted */
+		pull_the_plug(boot);
+		fake_source_up(&net, false);
+		switch_on();
+		assert_true(ready(1));
+		assert_int_equal(deploy_frontend(dep), shown[boot]);
 		pull_the_plug(9);
 		fake_source_up(&net, true);
 	}
@@ -594,6 +626,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(cold_fill_offline),
 		T(guest_writes_live_as_the_policy_says),
+		T(the_front_end_is_the_store_s),
 		T(damage_on_the_disk_offline_is_one_error),
 		T(lost_sums_are_no_loss),
 		T(update_at_the_next_boot),

@@ -74,6 +74,7 @@ static struct ticket sample(void)
 		.fill_from = 1320,
 		.fill_to = 360,
 		.metered = true,
+		.frontend = TICKET_FRONTEND_AHCI,
 		.time_unix = 1700000000,
 	};
 
@@ -107,6 +108,7 @@ static void ticket_round_trip(void **state)
 	assert_int_equal(got.fill_from, 1320);
 	assert_int_equal(got.fill_to, 360);
 	assert_true(got.metered);
+	assert_int_equal(got.frontend, TICKET_FRONTEND_AHCI);
 	assert_true(got.time_unix == t.time_unix);
 	assert_int_equal(sigtext_verify(text, n, pub, 1), 0);
 }
@@ -125,6 +127,7 @@ static void defaults(void **state)
 	assert_int_equal(t.fill_from, t.fill_to);
 	assert_false(t.metered);
 	assert_int_equal(parse(MUST "fill_window 0-1439\ntime 1\n"), 0);
+	assert_int_equal(t.frontend, TICKET_FRONTEND_SAME);
 	assert_int_equal(t.serial, 7);
 	assert_int_equal(parse(MUST "peers 10.0.0.1 10.0.0.2\nsomething new\n"), 0);
 }
@@ -189,6 +192,9 @@ static void strictness(void **state)
 		MUST "esp AA112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n",
 		MUST "esp NONE\n",
 		MUST "claim all\n",
+		MUST "frontend ide\n",
+		MUST "frontend AHCI\n",
+		MUST "frontend ahc\n",
 		MUST "claim serial:\n",
 		MUST "claim serial: x\n",
 		MUST "claim serial:12345678901234567890123456789012345678901\n",

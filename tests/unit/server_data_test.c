@@ -64,7 +64,8 @@ static void names(void **state)
 static void settings(void **state)
 {
 	const char *text = "# c\npolicy push\n  claim   serial:A_1 \n\nmachine " UUID
-			   "\npolicy boot\nfill_limit 4294967295\nmachine " UUID2 "\nfill off\n";
+			   "\npolicy boot\nfill_limit 4294967295\nmachine " UUID2
+			   "\nfill off\nfrontend ahci\n";
 	struct ticket t = { .fill = true };
 	int line;
 
@@ -83,6 +84,8 @@ static void settings(void **state)
 	assert_int_equal(siteconf_apply("policy never", UUID, &t, &line), 0);
 	assert_int_equal(t.policy, TICKET_POLICY_NEVER);
 	assert_int_equal(siteconf_apply("policy nevermore", UUID, &t, &line), -EINVAL);
+	assert_int_equal(t.frontend, TICKET_FRONTEND_AHCI);
+	assert_int_equal(siteconf_apply("frontend ide", UUID, &t, &line), -EINVAL);
 	/* A bad line in another machine's section is found all the same. */
 	assert_int_equal(siteconf_apply("policy boot\nmachine " UUID2 "\nfrob 1", UUID, &t, &line),
 			 -ENOENT);
