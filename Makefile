@@ -152,7 +152,7 @@ fuzz-bins := $(foreach f,$(fuzz),$(BUILD)/fuzz/bin/$(f))
 
 # ---------------------------------------------------------------- for people
 
-.PHONY: all check lint unit fuzz sim sim-mutations test demo bench e2e image deps clean help third-party
+.PHONY: all check coverage lint unit fuzz sim sim-mutations test demo bench e2e image deps clean help third-party
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -170,6 +170,13 @@ unit: $(unit-bins) ## unit tests, plain and with sanitizers
 	$(Q)tests/run-unit.sh $(BUILD)
 
 check: lint unit ## the fast inner loop
+
+cov-tests := nvme_emul nvme_meet nvme_hostile memdisk ahci_emul
+cov-build := $(BUILD)/coverage
+coverage: ## line coverage of storage/emul and storage/drivers by their unit tests
+	$(Q)$(MAKE) --no-print-directory BUILD=$(cov-build) TP=$(TP) host-cc='$(host-cc) --coverage' \
+		$(addprefix $(cov-build)/unit/,$(cov-tests))
+	$(Q)tests/coverage.sh $(cov-build) 90 $(cov-tests) -- storage/emul storage/drivers
 
 fuzz: $(fuzz-bins) ## every fuzz target for FUZZ_SECONDS (30)
 	$(Q)tests/run.py --only fuzz

@@ -806,7 +806,8 @@ const struct cli_command cmd_group_set = {
 	.group = "group", .verb = "set", .args = "[OPTIONS] GROUP [KEY VALUE]",
 	.summary = "make a group, or change a setting of it",
 	.help = REMOTE_HELP "\nKEY is channel, policy, claim, fill, fill_limit, frontend, "
-			    "note, or fill_window (22:00-06:00: when\nthe rest of an image may be copied). "
+			    "note, or\nfill_window (22:00-06:00: when the rest of an image "
+			    "may be copied). "
 			    "VALUE - takes a setting back.\n", .run = group_set,
 };
 const struct cli_command cmd_group_rm = {

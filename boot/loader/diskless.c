@@ -165,7 +165,7 @@ int diskless_prepare(struct loader *l)
 
 	s = reserve_bar(l);
 	if (!l->diskless)
-		return 0; /* without addresses the virtual controller may still fit the real one's */
+		return 0; /* without addresses it may still fit */
 	if (EFI_ERROR(s)) {
 		fmt_snprintf(l->detail, sizeof(l->detail), "no place for a PCI device: %s",
 			     efi_text(s));

@@ -242,7 +242,8 @@ bool fleet_group_known(struct fleet *f, const char *group)
 json_t *fleet_groups(struct fleet *f)
 {
 	return db_rows(f->db,
-		       "SELECT name, channel, policy, claim, fill, fill_limit, frontend, fill_window, note,"
+		       "SELECT name, channel, policy, claim, fill, fill_limit, frontend,"
+		       " fill_window, note,"
 		       " (SELECT count(*) FROM machines WHERE grp = groups.name) AS machines,"
 		       " (SELECT count(*) FROM machines WHERE grp = groups.name AND complete)"
 		       " AS complete,"
@@ -353,9 +354,9 @@ static void apply_settings(struct ticket *t, const json_t *row)
 int fleet_ticket(struct fleet *f, long long id, struct ticket *t, const char **why)
 {
 	json_t *m = db_row(f->db,
-			   "SELECT approved, grp, channel, policy, claim, fill, fill_limit, frontend,"
-			   " pinned, reset_once, serial_floor FROM machines WHERE id = ?1", "i",
-			   id);
+			   "SELECT approved, grp, channel, policy, claim, fill, fill_limit,"
+			   " frontend, pinned, reset_once, serial_floor FROM machines"
+			   " WHERE id = ?1", "i", id);
 	json_t *g;
 
 	if (!m)
@@ -366,8 +367,9 @@ int fleet_ticket(struct fleet *f, long long id, struct ticket *t, const char **w
 		return -EPERM;
 	}
 	g = db_row(f->db,
-		   "SELECT channel, policy, claim, fill, fill_limit, frontend, fill_window FROM groups"
-		   " WHERE name = ?1", "s", json_string_value(json_object_get(m, "grp")));
+		   "SELECT channel, policy, claim, fill, fill_limit, frontend, fill_window"
+		   " FROM groups WHERE name = ?1", "s",
+		   json_string_value(json_object_get(m, "grp")));
 	apply_settings(t, g);
 	apply_settings(t, m);
 	json_decref(g);

@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 import lab
 
 
@@ -15,7 +13,7 @@ def off(pc):
 def check_ahci(pc):
     """Linux's ahci drives it, with NCQ and by messages, and found nothing to complain of."""
     assert "attached bdf=" in pc.vmm_log() and "by=ahci" in pc.vmm_log()
-    assert "0x010601" in pc.sh("cat $(readlink -f /sys/block/sda/device/../../../../..)/class")
+    assert "0x010601" in pc.sh("cat $(readlink -f /sys/block/sda/device/../../../..)/class")
     assert not pc.sh("grep -l 0x010802 /sys/bus/pci/devices/*/class || true").strip()
     pc.sh("grep -q 'MSI.*ahci' /proc/interrupts")
     assert int(pc.sh("cat /sys/block/sda/device/queue_depth").split()[-1]) == 32
@@ -25,7 +23,7 @@ def check_ahci(pc):
 
 
 def rebind(pc, how):
-    pc.sh("p=$(basename $(readlink -f /sys/block/sda/device/../../../../..)); cd /sys/bus/pci; " + how +
+    pc.sh("p=$(basename $(readlink -f /sys/block/sda/device/../../../..)); cd /sys/bus/pci; " + how +
           "; n=0; until [ -b /dev/sda3 ] || [ $n -ge 600 ]; do usleep 100000; n=$((n + 1)); done; [ -b /dev/sda3 ]", 120)
 
 

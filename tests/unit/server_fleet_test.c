@@ -162,7 +162,8 @@ static void settings(void **state)
 		"{\"policy\": \"x\"}", "{\"frob\": 1}", "{\"group\": \"none\"}",
 		"{\"group\": null}",
 		"{\"name\": \"12\"}", "{\"name\": \"a b\"}", "{\"approved\": 1}", "[]",
-		"{\"pinned\": \"12\"}", "{\"frontend\": \"ide\"}", "{\"note\": \"x\", \"fill_limit\": -1}",
+		"{\"pinned\": \"12\"}", "{\"frontend\": \"ide\"}",
+		"{\"note\": \"x\", \"fill_limit\": -1}",
 	};
 	const char *up = "{\"uuid\":\"" UUID "\",\"disk\":\"D1\",\"state\":\"ready\"}";
 	struct fleet *f = begin();

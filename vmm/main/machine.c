@@ -290,8 +290,8 @@ static bool network_allowed(u64 now)
 
 	m.net_credit_ns = MIN(m.net_credit_ns + (s64)earned, (s64)BACKGROUND_CREDIT_NS);
 	m.net_at_ns = now;
-	return !frontend_up() || __atomic_load_n(&m.idle, __ATOMIC_RELAXED) || m.net_credit_ns > 0 ||
-	       client_pending(m.source) == SOURCE_DEMAND;
+	return !frontend_up() || __atomic_load_n(&m.idle, __ATOMIC_RELAXED) ||
+	       m.net_credit_ns > 0 || client_pending(m.source) == SOURCE_DEMAND;
 }
 
 /* With the guest's card there, the real one is polled for the guest. Is there more to do? */

@@ -92,7 +92,10 @@ int pci_present(u16 bdf, const struct pci_virt_desc *desc, struct pci_virt **out
 /* Could pci_present() put it there? */
 bool pci_fits(u16 bdf, const struct pci_virt_desc *desc);
 
-/* Raise MSI-X vector: sent, kept pending while masked, lost while disabled. With MSI: its message. Any context. */
+/*
+ * Raise MSI-X vector: sent, kept pending while masked, lost while disabled. With
+ * MSI: its message. Any context.
+ */
 void pci_virt_irq(struct pci_virt *v, u32 vec);
 bool pci_virt_msix_enabled(const struct pci_virt *v);
 
