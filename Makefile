@@ -47,6 +47,8 @@ host-cc    := gcc
 host-flags := $(base-flags) -D_GNU_SOURCE -fstack-protector-strong
 lwip-inc   := -isystem $(TP)/lwip/src/include -Inet/stack/port
 asan-flags := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+# Mbed TLS compares nothing with nothing: memcmp(NULL, .., 0).
+tp-asan    := -fno-sanitize=nonnull-attribute
 
 # ---------------------------------------------------------------- objects
 
@@ -58,8 +60,8 @@ fuzz-obj = $(patsubst %,$(BUILD)/fuzz/%.o,$(basename $(subst $(TP)/,tp/,$(1))))
 # A change of flags rebuilds.
 $(shell mkdir -p $(BUILD))
 flag-file := $(BUILD)/flags
-$(shell echo '$(subst ','"'"',$(vmm-flags) $(host-flags) $(asan-flags))' | cmp -s - $(flag-file) || \
-	echo '$(subst ','"'"',$(vmm-flags) $(host-flags) $(asan-flags))' > $(flag-file))
+$(shell echo '$(subst ','"'"',$(vmm-flags) $(host-flags) $(asan-flags) $(tp-asan))' | cmp -s - $(flag-file) || \
+	echo '$(subst ','"'"',$(vmm-flags) $(host-flags) $(asan-flags) $(tp-asan))' > $(flag-file))
 
 # Written above, while this file was read; make may have listed the folder before.
 $(flag-file): ;
@@ -86,10 +88,10 @@ $(BUILD)/host/tp/%.o: $(tp-stamp) $(flag-file)
 	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(lwip-inc) -MD -MP -c $(TP)/$*.c -o $@
 $(BUILD)/asan/tp/%.o: $(tp-stamp) $(flag-file)
 	@mkdir -p $(@D)
-	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(asan-flags) $(lwip-inc) -MD -MP -c $(TP)/$*.c -o $@
+	$(Q)$(host-cc) $(filter-out $(warn),$(host-flags)) -w $(asan-flags) $(tp-asan) $(lwip-inc) -MD -MP -c $(TP)/$*.c -o $@
 $(BUILD)/fuzz/tp/%.o: $(tp-stamp) $(flag-file)
 	@mkdir -p $(@D)
-	$(Q)clang $(filter-out $(warn),$(host-flags)) -w -fsanitize=fuzzer-no-link,address,undefined $(lwip-inc) -MD -MP -c $(TP)/$*.c -o $@
+	$(Q)clang $(filter-out $(warn),$(host-flags)) -w -fsanitize=fuzzer-no-link,address,undefined $(tp-asan) $(lwip-inc) -MD -MP -c $(TP)/$*.c -o $@
 $(BUILD)/host/%.o: %.c $(flag-file) | $(tp-stamp)
 	@mkdir -p $(@D)
 	@echo "  CC       $<"

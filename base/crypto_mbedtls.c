@@ -1,10 +1,9 @@
 /*
  * crypto_mbedtls.c - base/crypto.h by Mbed TLS, for the VMM
  *
- * Mbed TLS's big numbers want a heap. They get an arena of their own: a
- * first-fit list in static memory, empty before and after every verification.
- * When it runs out the verification fails, and a failed verification refuses.
- * One owner calls everything here: in the VMM that is the pump.
+ * Mbed TLS's big numbers want a heap: crypto_arena.c. When it runs out the
+ * verification fails, and a failed verification refuses. A verification gives
+ * everything back. One owner calls everything here: in the VMM that is the pump.
  */
 #include "base/crypto.h"
 
@@ -15,87 +14,7 @@
 #include "base/assert.h"
 #include "base/err.h"
 
-#define ARENA_BYTES (64 * 1024)
-
-/* Before every piece; pieces follow one another without gaps. */
-struct piece {
-	u32 bytes; /* header included, a multiple of 16 */
-	u32 used;
-	u64 pad;
-};
-
-static u8 arena[ARENA_BYTES] __aligned(16);
-static bool arena_ready;
-
-static_assert(sizeof(struct piece) == 16, "pieces keep 16-byte alignment");
 static_assert(sizeof(mbedtls_sha256_context) <= sizeof(struct crypto_sha256), "room for SHA-256");
-
-static struct piece *piece_next(struct piece *p)
-{
-	return (struct piece *)((u8 *)p + p->bytes);
-}
-
-static bool piece_is_end(const struct piece *p)
-{
-	return (const u8 *)p == arena + ARENA_BYTES;
-}
-
-/* Join @p with the free pieces behind it. */
-static void piece_join(struct piece *p)
-{
-	struct piece *n = piece_next(p);
-
-	while (!piece_is_end(n) && !n->used) {
-		p->bytes += n->bytes;
-		n = piece_next(p);
-	}
-}
-
-/**
- * crypto_arena_calloc() - Mbed TLS's calloc()
- *
- * Return: zeroed memory, or NULL when the arena is full.
- */
-void *crypto_arena_calloc(size_t n, size_t bytes)
-{
-	struct piece *p = (struct piece *)arena;
-	u32 want;
-
-	if (!n || !bytes || n > ARENA_BYTES || bytes > ARENA_BYTES || n * bytes > ARENA_BYTES)
-		return NULL;
-	want = (u32)(sizeof(*p) + ALIGN_UP(n * bytes, (size_t)16));
-	if (!arena_ready) {
-		*p = (struct piece){ .bytes = ARENA_BYTES };
-		arena_ready = true;
-	}
-	for (; !piece_is_end(p); p = piece_next(p)) {
-		if (p->used)
-			continue;
-		piece_join(p);
-		if (p->bytes < want)
-			continue;
-		if (p->bytes > want) {
-			u32 rest = p->bytes - want;
-
-			p->bytes = want;
-			*piece_next(p) = (struct piece){ .bytes = rest };
-		}
-		p->used = 1;
-		return memset(p + 1, 0, want - sizeof(*p));
-	}
-	return NULL;
-}
-
-/** crypto_arena_free() - Mbed TLS's free() */
-void crypto_arena_free(void *mem)
-{
-	struct piece *p = (struct piece *)mem - 1;
-
-	if (!mem)
-		return;
-	assert((u8 *)p >= arena && (u8 *)mem < arena + ARENA_BYTES && p->used);
-	p->used = 0;
-}
 
 /** crypto_sha256_init() - begin a digest; no other call is needed to end it */
 void crypto_sha256_init(struct crypto_sha256 *s)

@@ -9,20 +9,23 @@ unit_base-src := tests/unit/base_test.c $(base-host)
 # zlib's inflate stands here too, because storage/format needs it in the VMM only:
 # hosted programs link -lz.
 mbedtls-src := $(patsubst %,$(TP)/mbedtls/library/%.c, \
-	sha256 ecdsa ecp ecp_curves bignum constant_time platform_util asn1parse asn1write)
+	sha256 ecdsa ecp ecp_curves bignum constant_time platform_util asn1parse asn1write \
+	md hmac_drbg cipher cipher_wrap chacha20 poly1305 chachapoly oid pk pk_wrap pkparse ecdh \
+	x509 x509_crt ssl_tls ssl_msg ssl_cli ssl_ciphersuites)
 zlib-src := $(patsubst %,$(TP)/zlib/%.c, inflate inftrees inffast zutil adler32 crc32)
-vmm-src += base/crypto_mbedtls.c base/sha256_block.c
+vmm-src += base/crypto_mbedtls.c base/sha256_block.c base/crypto_arena.c
 tp-vmm-src += $(mbedtls-src) $(zlib-src)
 crypto-host := base/crypto_openssl.c
 
-# The VMM's crypto as it is, compiled hosted for its own test.
+# The VMM's crypto as it is, compiled hosted for its own test and for TLS.
 mbedtls-flags := -isystem $(TP)/mbedtls/include \
 	-DMBEDTLS_CONFIG_FILE='"base/mbedtls_config.h"'
-mbedtls-objs := base/crypto_mbedtls.o base/sha256_block.o $(patsubst $(TP)/%.c,tp/%.o,$(mbedtls-src))
+mbedtls-host := base/crypto_arena.c base/sha256_block.c $(mbedtls-src)
+mbedtls-objs := base/crypto_mbedtls.o base/sha256_block.o net/client/tls.o $(patsubst $(TP)/%.c,tp/%.o,$(mbedtls-src))
 $(foreach k,host asan fuzz,$(addprefix $(BUILD)/$(k)/,$(mbedtls-objs))): host-flags += $(mbedtls-flags)
 
 unit += crypto_mbedtls crypto_openssl crypto_sign
-unit_crypto_mbedtls-src := tests/unit/crypto_test.c base/crypto_mbedtls.c base/sha256_block.c $(mbedtls-src) $(base-host)
+unit_crypto_mbedtls-src := tests/unit/crypto_test.c base/crypto_mbedtls.c $(mbedtls-host) $(base-host)
 unit_crypto_openssl-src := tests/unit/crypto_test.c $(crypto-host) $(base-host)
 unit_crypto_openssl-libs := -lcrypto
 unit_crypto_sign-src := tests/unit/crypto_sign_test.c $(crypto-host) $(base-host)

@@ -38,6 +38,14 @@ hpa_t plat_virt_to_phys(const void *va);
 /** plat_random() - @bytes of randomness for protocol identifiers, not keys */
 void plat_random(void *out, size_t bytes);
 
+/**
+ * plat_entropy() - @bytes of randomness that nobody can guess, for keys
+ *
+ * At start-up; may take a millisecond. Return: false when there is no source that
+ * deserves the name; @out is then the best that was there.
+ */
+bool plat_entropy(void *out, size_t bytes);
+
 /** plat_log_write() - where finished log lines go; @line ends with a newline */
 void plat_log_write(const char *line, size_t bytes);
 

@@ -2,7 +2,8 @@
  * plat_host.c - the port for hosted programs: the server, the tools, the tests
  *
  * Tests that need a virtual clock set plat_host_now_ns; everything else reads
- * CLOCK_MONOTONIC. A panic aborts, so that sanitizers and debuggers see it.
+ * CLOCK_MONOTONIC. Fuzzers want the same randomness each time and set
+ * plat_host_predictable. A panic aborts, so that sanitizers and debuggers see it.
  */
 #include "base/plat_host.h"
 
@@ -17,6 +18,7 @@
 
 u64 plat_host_now_ns;
 bool plat_host_quiet;
+bool plat_host_predictable;
 
 u64 plat_time_ns(void)
 {
@@ -57,6 +59,15 @@ void plat_random(void *out, size_t bytes)
 {
 	if (getrandom(out, bytes, 0) != (ssize_t)bytes)
 		plat_panic("getrandom failed");
+}
+
+bool plat_entropy(void *out, size_t bytes)
+{
+	if (plat_host_predictable)
+		memset(out, 0x5a, bytes);
+	else
+		plat_random(out, bytes);
+	return true;
 }
 
 void plat_log_write(const char *line, size_t bytes)

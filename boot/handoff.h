@@ -26,6 +26,7 @@
 #define HANDOFF_PCI_MAX 8
 #define HANDOFF_RAM_MAX 192
 #define HANDOFF_KEYS_MAX 4
+#define HANDOFF_SEED_BYTES 128
 
 #define PHYS_BASE 0xffff800000000000ull
 #define VMM_VBASE 0xffffffff80000000ull
@@ -104,6 +105,9 @@ struct handoff {
 	char version_text[64]; /* build id, for log and report */
 	struct handoff_screen screen;
 	struct crash_record crash; /* of the last run, or nothing valid */
+	/* What the firmware has of randomness; the loader forgets its copy. */
+	u8 seed[HANDOFF_SEED_BYTES];
+	u32 seed_good; /* it comes from EFI_RNG_PROTOCOL; 0: times and their jitter only */
 };
 
 /*
@@ -187,6 +191,8 @@ enum handoff_code {
 	FR_MANIFEST_BAD = 59,
 	FR_STORE_BAD = 60,
 	FR_INTERNAL = 61,
+	FR_NOT_THE_SITE = 62, /* TLS: the server's certificate is not the site's */
+	FR_NO_TLS = 63, /* no common version or cipher suite, or no TLS at all */
 };
 
 struct handoff_status {

@@ -61,6 +61,9 @@ u64 machine_free_ram(void);
 /* crash.c */
 void crash_find(struct crash_record *out);
 
+/* entropy.c */
+void entropy_collect(struct handoff *h);
+
 /* screen.c */
 void screen_describe(struct handoff_screen *s);
 

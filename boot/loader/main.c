@@ -91,6 +91,7 @@ static int fill_handoff(struct loader *l)
 	h->options_bytes = n > 0 ? (u32)n : 0;
 	fmt_snprintf(h->version_text, sizeof(h->version_text), "%s", FRESHET_VERSION);
 	machine_describe(h);
+	entropy_collect(h);
 	screen_describe(&h->screen);
 	return 0;
 }
@@ -99,6 +100,8 @@ static int start_vmm(struct loader *l)
 {
 	int err = launch_vmm(&l->handoff, vmm_elf_start, (size_t)(vmm_elf_end - vmm_elf_start));
 
+	/* The VMM has its own copy; this one the guest could read. */
+	__builtin_memset(l->handoff.seed, 0, sizeof(l->handoff.seed));
 	if (!err) {
 		l->running = true;
 		con_print("VMM runs on %u CPU(s), %llu MiB reserved\n", l->handoff.cpu_count,

@@ -16,6 +16,9 @@
  * is set, connection 0 alone knocks, with back-off (100 ms doubling to 2 s);
  * a server that restarts is found by one probe, not by a volley.
  *
+ * With TLS every connection is to the site's own server or is none: the source
+ * looks the same from above.
+ *
  * Callbacks run from poll() alone, after the connections were worked on, and
  * may submit again.
  */
@@ -597,6 +600,10 @@ static void say(struct client *c, struct source_status *o)
 		fmt = "%s does not speak HTTP";
 	else if (o->last_err == -ENETUNREACH)
 		fmt = "no route to %s";
+	else if (o->last_err == -EKEYREJECTED)
+		fmt = "%s is not this site's server";
+	else if (o->last_err == -EOPNOTSUPP)
+		fmt = "%s does not speak TLS with us";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 	fmt_snprintf(o->what, sizeof(o->what), fmt, c->host);
@@ -619,6 +626,14 @@ const struct client_counters *client_counters(struct source *s)
 	return &to_client(s)->n;
 }
 
+static void client_signed_time(struct source *s, u64 unix_seconds)
+{
+	struct client *c = to_client(s);
+
+	if (c->site)
+		tls_site_time(c->site, unix_seconds);
+}
+
 /* ---------------------------------------------------------------- start */
 
 static const struct source_ops client_ops = {
@@ -628,12 +643,23 @@ static const struct source_ops client_ops = {
 	.get = client_get,
 	.post = client_post,
 	.status = client_status,
+	.signed_time = client_signed_time,
 	.poll = client_poll,
 };
+
+static int start_tls(struct client *c)
+{
+	int err = tls_site_create(&c->site, c->o.keys, c->o.nkeys, c->o.ip);
+
+	for (u32 i = 0; i < c->o.conns && !err; i++)
+		err = tls_create(&c->conns[i]->tls, c->site, &conn_wire, c->conns[i]);
+	return err;
+}
 
 int client_create(const struct client_opts *opts, struct source **out)
 {
 	struct client *c;
+	int err;
 
 	if (!opts->ip || !opts->port || opts->conns > CLIENT_CONNS_MAX ||
 	    opts->depth > CLIENT_DEPTH_MAX)
@@ -668,6 +694,11 @@ int client_create(const struct client_opts *opts, struct source **out)
 		c->conns[i]->c = c;
 		c->conns[i]->index = i;
 	}
+	err = opts->nkeys ? start_tls(c) : 0;
+	if (err) {
+		client_destroy(&c->src);
+		return err;
+	}
 	*out = &c->src;
 	return 0;
 }
@@ -679,7 +710,10 @@ void client_destroy(struct source *s)
 	for (u32 i = 0; i < c->o.conns; i++) {
 		if (c->conns[i] && c->conns[i]->state != CONN_CLOSED)
 			conn_close(c->conns[i]);
+		if (c->conns[i])
+			tls_destroy(c->conns[i]->tls);
 		plat_free(c->conns[i]);
 	}
+	tls_site_destroy(c->site);
 	plat_free(c);
 }

@@ -18,13 +18,16 @@ struct client_opts {
 	u32 conns; /* 0: the default, 3 */
 	u32 depth; /* requests under way on one connection; 0: the default, 6 */
 	u32 budget_bytes; /* plain bytes made in one poll before it returns; 0: 64 KiB */
+	/* TLS, with a server whose certificate one of these has signed; nkeys 0: plain HTTP */
+	const u8 (*keys)[P256_PUB_BYTES];
+	u32 nkeys;
 };
 
 /**
  * client_create() - a source that fetches from one server
  *
  * The stack is started separately and may come up later. Memory: about
- * 45 KiB a connection and 40 KiB more; none afterwards.
+ * 49 KiB a connection and 40 KiB more; none afterwards.
  * Return: 0, -EINVAL, -ENOMEM.
  */
 int client_create(const struct client_opts *opts, struct source **out);

@@ -8,6 +8,7 @@
 #include "lwip/pbuf.h"
 #include "lwip/tcp.h"
 #include "net/client/client.h"
+#include "net/client/tls.h"
 #include "net/http/http.h"
 #include "storage/format/chunk.h"
 
@@ -15,9 +16,15 @@
 #define POSTS 2
 #define POST_BYTES 16384u
 
+/* What one request may take of lwIP's send queue, in buffers. */
+#define SENDQ 16u
+#define SENDQ_TLS 32u
+#define CONN_PLAIN 4096u
+
 #define CONNECT_NS (5 * NS_PER_SEC)
 #define SILENCE_NS (5 * NS_PER_SEC) /* no byte for so long: connection given up */
 #define RESPONSE_NS (60 * NS_PER_SEC) /* one response, from the first to its last byte */
+#define HANDSHAKE_NS (20 * NS_PER_SEC) /* of TLS, from its first to its last byte */
 #define IDLE_CLOSE_NS (15 * NS_PER_SEC)
 #define BACKOFF_MIN_NS (100 * NS_PER_MS)
 #define BACKOFF_MAX_NS (2 * NS_PER_SEC)
@@ -54,6 +61,7 @@ struct post {
 enum conn_state {
 	CONN_CLOSED,
 	CONN_CONNECTING,
+	CONN_HANDSHAKE,
 	CONN_OPEN,
 };
 
@@ -69,11 +77,15 @@ struct conn {
 	u32 rx_head, rx_count;
 	u32 rx_off; /* consumed of the first */
 
+	struct tls *tls; /* (c) NULL: plain HTTP */
+	u8 plain[CONN_PLAIN]; /* decrypted, not yet parsed */
+	u32 plain_at, plain_bytes;
+
 	struct slot slots[CLIENT_DEPTH_MAX]; /* sent, in the order of the answers */
 	u32 head, count;
 
 	u64 since_ns; /* connecting, idle, or last byte; by state */
-	u64 response_ns; /* when the first slot's turn came */
+	u64 response_ns; /* when the first slot's turn came; the handshake's begin */
 	u32 served; /* responses since connect */
 
 	struct http_parser parser;
@@ -89,6 +101,7 @@ struct client {
 	struct source src;
 	struct client_opts o;
 	char host[24]; /* "a.b.c.d:port" */
+	struct tls_site *site; /* NULL: plain HTTP */
 
 	struct list docs, queue[3], posts; /* waiting to be sent */
 	struct list delayed; /* chunk requests waiting for their next try */
@@ -109,6 +122,8 @@ struct client {
 	struct client_counters n;
 	struct conn *conns[CLIENT_CONNS_MAX];
 };
+
+extern const struct tls_wire conn_wire; /* ctx: a struct conn */
 
 /* conn.c: connections; nothing here calls a request's done() */
 void conn_connect(struct conn *k);

@@ -1,14 +1,16 @@
 /*
  * conn.c - one HTTP connection: bytes between lwIP and the requests on it
  *
- * States: CLOSED -> CONNECTING -> OPEN -> CLOSED. lwIP's callbacks only note
- * what happened (a buffer queued, an end, an error); everything is acted upon
+ * States: CLOSED -> CONNECTING (-> HANDSHAKE, with TLS) -> OPEN -> CLOSED. lwIP's
+ * callbacks only note what happened (a buffer queued, an end, an error); everything is acted upon
  * from the client's poll, so that no callback ever frees its own connection
  * or runs a requester's code.
  *
  * Received buffers wait in a ring and keep the TCP window closed until they
  * are consumed: a poll that has used up its budget of plain bytes leaves the
- * rest there, and the server is slowed down by that alone.
+ * rest there, and the server is slowed down by that alone. With TLS they are
+ * consumed by the record layer, which decrypts into a small buffer of ours; that
+ * buffer is emptied first.
  *
  * Answers come in the order of the requests (slots). A chunk is inflated and
  * hashed piece by piece as it arrives, straight into the requester's buffer,
@@ -81,10 +83,50 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 
 	(void)pcb;
 	(void)err;
-	k->state = CONN_OPEN;
-	k->since_ns = plat_time_ns();
+	k->state = k->tls ? CONN_HANDSHAKE : CONN_OPEN;
+	k->since_ns = k->response_ns = plat_time_ns();
 	return ERR_OK;
 }
+
+/* ---------------------------------------------------------------- the wire, as TLS sees it */
+
+static int wire_send(void *ctx, const void *data, size_t bytes)
+{
+	struct conn *k = ctx;
+	size_t n = k->pcb ? MIN(bytes, (size_t)tcp_sndbuf(k->pcb)) : 0;
+
+	if (!n || tcp_write(k->pcb, data, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK)
+		return -EAGAIN;
+	tcp_output(k->pcb);
+	return (int)n;
+}
+
+/* Of the first buffer, @used bytes more are done with. */
+static void rx_consume(struct conn *k, size_t used)
+{
+	k->rx_off += (u32)used;
+	if (k->rx_off < k->rxq[k->rx_head]->len)
+		return;
+	used = rx_pop(k);
+	if (k->pcb)
+		tcp_recved(k->pcb, (u16_t)used);
+}
+
+static int wire_recv(void *ctx, void *out, size_t room)
+{
+	struct conn *k = ctx;
+	const struct pbuf *p = k->rxq[k->rx_head];
+	size_t n;
+
+	if (!k->rx_count)
+		return k->eof ? 0 : -EAGAIN;
+	n = MIN(room, (size_t)(p->len - k->rx_off));
+	memcpy(out, (const u8 *)p->payload + k->rx_off, n);
+	rx_consume(k, n);
+	return (int)n;
+}
+
+const struct tls_wire conn_wire = { .send = wire_send, .recv = wire_recv };
 
 /* ---------------------------------------------------------------- open, close */
 
@@ -94,6 +136,8 @@ static void conn_reset(struct conn *k, bool graceful)
 	struct tcp_pcb *pcb = k->pcb;
 
 	if (pcb) {
+		if (k->tls && graceful && k->state == CONN_OPEN)
+			tls_end(k->tls);
 		tcp_arg(pcb, NULL);
 		tcp_recv(pcb, NULL);
 		tcp_err(pcb, NULL);
@@ -103,6 +147,7 @@ static void conn_reset(struct conn *k, bool graceful)
 	}
 	while (k->rx_count)
 		rx_pop(k);
+	k->plain_at = k->plain_bytes = 0;
 	k->state = CONN_CLOSED;
 	k->lost = 0;
 	k->eof = false;
@@ -147,7 +192,7 @@ void conn_connect(struct conn *k)
 	k->since_ns = plat_time_ns();
 	k->state = CONN_CONNECTING;
 	k->c->n.connects++;
-	k->pcb = tcp_new();
+	k->pcb = k->tls && tls_begin(k->tls) ? NULL : tcp_new();
 	if (!k->pcb) {
 		k->lost = -ENOMEM;
 		return;
@@ -164,25 +209,41 @@ void conn_connect(struct conn *k)
 
 /* ---------------------------------------------------------------- send */
 
+/* Room for all of a request, so that it never goes out by halves? */
+static bool has_room(const struct conn *k, size_t bytes)
+{
+	if (k->tls)
+		return tcp_sndbuf(k->pcb) >= tls_room(bytes) &&
+		       tcp_sndqueuelen(k->pcb) + SENDQ_TLS <= TCP_SND_QUEUELEN;
+	return tcp_sndbuf(k->pcb) >= bytes && tcp_sndqueuelen(k->pcb) + SENDQ <= TCP_SND_QUEUELEN;
+}
+
+static int put(struct conn *k, const void *data, size_t bytes)
+{
+	if (k->tls)
+		return tls_write(k->tls, data, bytes);
+	return tcp_write(k->pcb, data, (u16_t)bytes, TCP_WRITE_FLAG_COPY) == ERR_OK ? 0 : -EAGAIN;
+}
+
 int conn_send(struct conn *k, struct slot s, const char *method, const char *path,
 	      const void *body, s64 body_bytes)
 {
 	char head[512];
-	int n = http_request(head, sizeof(head), method, path, k->c->host, body_bytes);
+	int n = http_request(head, sizeof(head), method, path, k->c->host, body_bytes), err;
 	u32 extra = body_bytes > 0 ? (u32)body_bytes : 0;
 
 	if (n < 0)
 		return -EINVAL;
-	if (k->count == CLIENT_DEPTH_MAX || tcp_sndbuf(k->pcb) < (u32)n + extra ||
-	    tcp_sndqueuelen(k->pcb) + 16u > TCP_SND_QUEUELEN)
+	if (k->count == CLIENT_DEPTH_MAX || !has_room(k, (u32)n + extra))
 		return -EAGAIN;
-	if (tcp_write(k->pcb, head, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK)
-		return -EAGAIN;
+	err = put(k, head, (size_t)n);
+	if (err == -EAGAIN)
+		return err;
 	if (!k->count)
 		k->since_ns = k->response_ns = plat_time_ns();
 	*conn_slot(k, k->count++) = s;
 	k->c->n.requests++;
-	if (extra && tcp_write(k->pcb, body, (u16_t)extra, TCP_WRITE_FLAG_COPY) != ERR_OK) {
+	if (err || (extra && put(k, body, extra))) {
 		conn_drop(k, -ENOMEM);
 		return -ENOMEM;
 	}
@@ -344,34 +405,97 @@ static void ended(struct conn *k)
 	conn_drop(k, k->count ? -ECONNRESET : 0);
 }
 
+/* True: it is over, and requests may be sent. */
+static bool handshake(struct conn *k)
+{
+	int err = tls_handshake(k->tls);
+
+	switch (err) {
+	case 0:
+		k->state = CONN_OPEN;
+		k->since_ns = plat_time_ns();
+		return true;
+	case -EINPROGRESS:
+		k->since_ns = plat_time_ns();
+		k->c->more = true;
+		return false;
+	case -EAGAIN:
+		if (k->lost)
+			conn_drop(k, k->lost);
+		return false;
+	default:
+		conn_drop(k, err);
+		return false;
+	}
+}
+
+/* What there is to parse: 1 and where; 0 nothing now; the connection's end: others. */
+static int input(struct conn *k, const u8 **in, size_t *n)
+{
+	int got;
+
+	if (!k->tls) {
+		if (!k->rx_count)
+			return 0;
+		*in = (const u8 *)k->rxq[k->rx_head]->payload + k->rx_off;
+		*n = k->rxq[k->rx_head]->len - k->rx_off;
+		return 1;
+	}
+	if (k->plain_at == k->plain_bytes) {
+		got = tls_read(k->tls, k->plain, sizeof(k->plain));
+		if (!got)
+			k->eof = true; /* as meant; what follows is not looked at */
+		if (got == -ECONNRESET && !k->count)
+			got = 0; /* nothing is cut short by that */
+		if (got <= 0)
+			return got == -EAGAIN ? 0 : got;
+		k->plain_at = 0;
+		k->plain_bytes = (u32)got;
+	}
+	*in = k->plain + k->plain_at;
+	*n = k->plain_bytes - k->plain_at;
+	return 1;
+}
+
+static void consume(struct conn *k, size_t used)
+{
+	if (k->tls)
+		k->plain_at += (u32)used;
+	else
+		rx_consume(k, used);
+}
+
 void conn_process(struct conn *k)
 {
 	struct client *c = k->c;
+	const u8 *in = NULL;
+	size_t n = 0, used;
+	int r;
 
 	if (k->state == CONN_CLOSED)
 		return;
+	if (k->state == CONN_HANDSHAKE && !handshake(k))
+		return;
 	if (k->state == CONN_OPEN && !k->served && !k->lost)
 		client_conn_up(c);
-	while (k->rx_count) {
-		struct pbuf *p = k->rxq[k->rx_head];
-		size_t used = 0;
-		int r;
-
-		if (c->made >= c->o.budget_bytes) {
+	for (;;) {
+		if (c->made >= c->o.budget_bytes && conn_rx_pending(k)) {
 			c->more = true;
 			return;
 		}
-		r = feed(k, (const u8 *)p->payload + k->rx_off, p->len - k->rx_off, &used);
-		if (r) {
-			conn_drop(k, MIN(r, 0));
-			return;
+		r = k->state == CONN_OPEN ? input(k, &in, &n) : 0;
+		if (!r)
+			break;
+		if (r > 0) {
+			used = 0;
+			r = feed(k, in, n, &used);
+			if (!r) {
+				consume(k, used);
+				continue;
+			}
 		}
-		k->rx_off += (u32)used;
-		if (k->rx_off < p->len)
-			continue;
-		used = rx_pop(k);
-		if (k->pcb)
-			tcp_recved(k->pcb, (u16_t)used);
+		conn_drop(k, MIN(r, 0));
+		return;
 	}
 	if (k->lost)
 		conn_drop(k, k->lost);
@@ -381,7 +505,8 @@ void conn_process(struct conn *k)
 
 bool conn_rx_pending(const struct conn *k)
 {
-	return k->rx_count || k->lost || k->eof;
+	return k->rx_count || k->plain_at < k->plain_bytes || k->lost || k->eof ||
+	       (k->tls && k->state == CONN_OPEN && tls_pending(k->tls));
 }
 
 /* ---------------------------------------------------------------- time */
@@ -394,6 +519,8 @@ void conn_timeouts(struct conn *k, u64 now)
 		return;
 	if (k->state == CONN_CONNECTING)
 		late = now >= k->since_ns + CONNECT_NS;
+	else if (k->state == CONN_HANDSHAKE)
+		late = now >= k->since_ns + SILENCE_NS || now >= k->response_ns + HANDSHAKE_NS;
 	else if (k->count)
 		late = now >= k->since_ns + SILENCE_NS || now >= k->response_ns + RESPONSE_NS;
 	else if (now >= k->since_ns + IDLE_CLOSE_NS)
@@ -423,6 +550,8 @@ u64 conn_deadline(const struct conn *k)
 		return ~0ull;
 	if (k->state == CONN_CONNECTING)
 		return k->since_ns + CONNECT_NS;
+	if (k->state == CONN_HANDSHAKE)
+		return MIN(k->since_ns + SILENCE_NS, k->response_ns + HANDSHAKE_NS);
 	if (k->count)
 		return MIN(k->since_ns + SILENCE_NS, k->response_ns + RESPONSE_NS);
 	return k->since_ns + IDLE_CLOSE_NS;

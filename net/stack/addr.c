@@ -49,11 +49,14 @@ static bool skip(const char **s, const char *word)
 	return true;
 }
 
-int stack_parse_server(const char *text, u32 *ip, u16 *port)
+int stack_parse_server(const char *text, u32 *ip, u16 *port, bool *tls)
 {
-	u32 p = 80;
+	u32 p;
 
-	skip(&text, "http://");
+	*tls = skip(&text, "https://");
+	if (!*tls)
+		skip(&text, "http://");
+	p = *tls ? 443 : 80;
 	if (!quad(&text, ip) || !*ip)
 		return -EINVAL;
 	if (*text == ':') {

@@ -22,8 +22,8 @@ struct stack_opts {
 /** stack_opts_parse() - "dhcp" or "a.b.c.d/len[,gw]"; 0 or -EINVAL */
 int stack_opts_parse(const char *text, struct stack_opts *out);
 
-/** stack_parse_server() - "[http://]a.b.c.d[:port][/]"; default port 80; 0 or -EINVAL */
-int stack_parse_server(const char *text, u32 *ip, u16 *port);
+/** stack_parse_server() - "[http[s]://]a.b.c.d[:port][/]"; default port 80, 443; 0 or -EINVAL */
+int stack_parse_server(const char *text, u32 *ip, u16 *port, bool *tls);
 
 /**
  * stack_start() - bring the interface up

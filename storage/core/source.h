@@ -82,6 +82,11 @@ struct source_ops {
 	/* Best effort; @body is copied. */
 	void (*post)(struct source *s, const char *path, const void *body, u32 bytes);
 	void (*status)(struct source *s, struct source_status *out);
+	/*
+	 * The site has said, signed, that it is at least @unix_seconds. NULL: the
+	 * source does not care.
+	 */
+	void (*signed_time)(struct source *s, u64 unix_seconds);
 	void (*poll)(struct source *s);
 };
 

@@ -9,6 +9,7 @@
 
 #include "base/plat.h"
 #include "lwip/tcp.h"
+#include "tests/fakes/net_tlsd.h"
 
 #define CONNS 16
 #define IN_BYTES 65536
@@ -25,10 +26,40 @@ struct hconn {
 	u64 not_before;
 	u32 dribble;
 	u64 dribble_next;
+	struct tlsd *tls; /* NULL: plain */
+	u8 wire[TCP_MSS]; /* of TLS, on their way to lwIP */
+	u32 wire_bytes, wire_sent;
 };
 
 static struct hconn *conns[CONNS];
 static struct tcp_pcb *listener;
+
+/* Bytes of TLS to the wire, as far as there is room. False: this is where it is cut. */
+static bool send_wire(struct hconn *k)
+{
+	while (k->tls) {
+		u32 room = sizeof(k->wire);
+
+		if (k->h->cut_wire_at > 0)
+			room = MIN(room, (u32)k->h->cut_wire_at - k->wire_sent);
+		if (!room)
+			return false;
+		if (!k->wire_bytes)
+			k->wire_bytes = tlsd_take(k->tls, k->wire, room);
+		if (!k->wire_bytes || tcp_sndbuf(k->pcb) < k->wire_bytes ||
+		    tcp_write(k->pcb, k->wire, (u16_t)k->wire_bytes, TCP_WRITE_FLAG_COPY))
+			break;
+		k->wire_sent += k->wire_bytes;
+		k->wire_bytes = 0;
+	}
+	tcp_output(k->pcb);
+	return true;
+}
+
+static bool wire_busy(const struct hconn *k)
+{
+	return k->tls && (k->wire_bytes || tlsd_pending(k->tls));
+}
 
 static void hconn_free(struct hconn *k, bool reset)
 {
@@ -36,6 +67,11 @@ static void hconn_free(struct hconn *k, bool reset)
 		if (conns[i] == k)
 			conns[i] = NULL;
 	k->h->open--;
+	if (k->tls && k->pcb && !reset && !k->h->rude) {
+		tlsd_shutdown(k->tls);
+		send_wire(k);
+	}
+	tlsd_free(k->tls);
 	if (k->pcb) {
 		tcp_arg(k->pcb, NULL);
 		tcp_recv(k->pcb, NULL);
@@ -152,6 +188,20 @@ static void answer(struct hconn *k)
 	k->dribble_next = k->not_before;
 }
 
+/* Of @n bytes of an answer so many were taken. */
+static u32 send_some(struct hconn *k, const u8 *p, u32 n)
+{
+	if (k->tls) {
+		if (tlsd_pending(k->tls) > TCP_SND_BUF)
+			return 0;
+		tlsd_write(k->tls, p, n);
+		return n;
+	}
+	if (n && tcp_write(k->pcb, p, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK)
+		return 0;
+	return n;
+}
+
 /* Send what fits. False when the connection is gone. */
 static bool push(struct hconn *k)
 {
@@ -160,6 +210,10 @@ static bool push(struct hconn *k)
 	for (;;) {
 		u32 n;
 
+		if (!send_wire(k)) {
+			hconn_free(k, k->h->cut_reset);
+			return false;
+		}
 		answer(k);
 		if (!k->answering || now < k->not_before)
 			return true;
@@ -171,22 +225,36 @@ static bool push(struct hconn *k)
 			n = MIN(n, k->dribble);
 			k->dribble_next = now + NS_PER_SEC;
 		}
-		if (n && tcp_write(k->pcb, k->out + k->out_sent, (u16_t)n,
-				   TCP_WRITE_FLAG_COPY) != ERR_OK)
-			return true;
+		n = send_some(k, k->out + k->out_sent, n);
 		k->out_sent += n;
+		if (!send_wire(k)) {
+			hconn_free(k, k->h->cut_reset);
+			return false;
+		}
 		tcp_output(k->pcb);
 		if (k->out_sent < k->out_bytes) {
 			if (!n)
 				return true;
 			continue;
 		}
+		if (wire_busy(k))
+			return true;
 		k->answering = false;
 		if (k->end) {
 			hconn_free(k, k->reset);
 			return false;
 		}
 	}
+}
+
+static void take_tls(struct hconn *k, const struct pbuf *p)
+{
+	int n;
+
+	for (; p; p = p->next)
+		tlsd_feed(k->tls, p->payload, p->len);
+	while ((n = tlsd_read(k->tls, k->in + k->in_bytes, IN_BYTES - 1 - k->in_bytes)) > 0)
+		k->in_bytes += (u32)n;
 }
 
 static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
@@ -201,8 +269,12 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 	}
 	if (k->in_bytes + p->tot_len >= IN_BYTES)
 		plat_panic("httpd: request flood");
-	pbuf_copy_partial(p, k->in + k->in_bytes, p->tot_len, 0);
-	k->in_bytes += p->tot_len;
+	if (k->tls) {
+		take_tls(k, p);
+	} else {
+		pbuf_copy_partial(p, k->in + k->in_bytes, p->tot_len, 0);
+		k->in_bytes += p->tot_len;
+	}
 	tcp_recved(pcb, p->tot_len);
 	pbuf_free(p);
 	return ERR_OK;
@@ -229,6 +301,10 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 		conns[i] = calloc(1, sizeof(struct hconn));
 		conns[i]->h = h;
 		conns[i]->pcb = pcb;
+		if (h->tls) {
+			conns[i]->tls = tlsd_create(h->tls);
+			tcp_nagle_disable(pcb); /* records end anywhere */
+		}
 		tcp_arg(pcb, conns[i]);
 		tcp_recv(pcb, on_recv);
 		tcp_err(pcb, on_err);

@@ -30,6 +30,10 @@ struct httpd {
 	void *ctx;
 	u32 accepted, requests, open, most_open, most_pipelined;
 	bool refuse; /* listen no more: connections get RST */
+	struct ssl_ctx_st *tls; /* NULL: plain HTTP */
+	s64 cut_wire_at; /* > 0: end a connection after so many bytes of TLS */
+	bool cut_reset; /* ... by RST instead of FIN */
+	bool rude; /* no close_notify */
 };
 
 void httpd_start(struct httpd *h, u16 port);

@@ -1,250 +1,19 @@
 /*
- * net/client over lwIP over a mirrored wire, against a server that misbehaves.
+ * net/client over lwIP over a mirrored wire, against a server that misbehaves:
+ * once over plain HTTP and once over TLS.
  *
  * The clock is virtual and only moves to the next deadline that the code
  * itself names, so a wrong deadline shows as a test that never ends.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
-#include "base/fmt.h"
-#include "base/plat.h"
 #include "base/plat_host.h"
-#include "net/client/client.h"
 #include "net/stack/stack.h"
-#include "storage/format/chunk.h"
-#include "tests/fakes/net_httpd.h"
-#include "tests/fakes/net_mirror.h"
-
-#define CHUNKS 64
-#define CHUNK_BYTES 65536u
-
-struct world {
-	struct mirror wire;
-	struct httpd web;
-	struct source *src;
-	u8 *plain[CHUNKS], *object[CHUNKS];
-	u32 object_bytes[CHUNKS];
-	u8 digest[CHUNKS][SHA256_BYTES];
-	struct source_req req[CHUNKS];
-	u8 *buf[CHUNKS];
-	u32 done, cancelled;
-	int order[CHUNKS * 4];
-	u32 orders;
-	u32 asked[CHUNKS]; /* requests the server saw */
-	int served[4096]; /* in this order */
-	u32 serves;
-	/* the fault of the moment */
-	bool (*fault)(struct world *w, int chunk, struct httpd_reply *r);
-	u32 fault_count;
-	char last_post[64];
-	u32 posts;
-	/* a document */
-	struct source_doc doc;
-	char doc_buf[256];
-	int doc_err;
-	bool doc_done;
-};
-
-static struct world *w;
-
-static int chunk_of(const char *request)
-{
-	char hex[65];
-
-	for (int i = 0; i < CHUNKS; i++) {
-		fmt_hex(hex, w->digest[i], 32);
-		if (strstr(request, hex))
-			return i;
-	}
-	return -1;
-}
-
-static void handle(void *ctx, const char *request, struct httpd_reply *r)
-{
-	int i = chunk_of(request);
-
-	(void)ctx;
-	if (!strncmp(request, "POST ", 5)) {
-		w->posts++;
-		snprintf(w->last_post, sizeof(w->last_post), "%s", request);
-		r->status = 204;
-		return;
-	}
-	if (i >= 0) {
-		w->asked[i]++;
-		w->served[w->serves++ % 4096] = i;
-		r->body = w->object[i];
-		r->bytes = w->object_bytes[i];
-	} else if (strstr(request, "/v1/boot?")) {
-		r->body = "freshet-ticket 1\n";
-		r->bytes = 17;
-	} else if (strstr(request, "/v1/big")) {
-		static char big[1000];
-
-		r->body = big;
-		r->bytes = sizeof(big);
-	} else {
-		r->status = 404;
-	}
-	if (w->fault && w->fault(w, i, r))
-		w->fault_count++;
-}
-
-static void req_done(struct source_req *r, int err)
-{
-	u32 i = (u32)(r - w->req);
-
-	w->order[w->orders++] = (int)i;
-	if (err == -ECANCELED) {
-		w->cancelled++;
-		return;
-	}
-	assert_int_equal(err, 0);
-	assert_memory_equal(r->buf, w->plain[i], r->plain_bytes);
-	w->done++;
-}
-
-static void doc_done(struct source_doc *d, int err)
-{
-	(void)d;
-	w->doc_err = err;
-	w->doc_done = true;
-}
-
-static void fetch(u32 i, enum source_prio prio)
-{
-	w->req[i] = (struct source_req){ .plain_bytes = CHUNK_BYTES, .buf = w->buf[i],
-					 .prio = prio, .done = req_done };
-	memcpy(w->req[i].digest, w->digest[i], SHA256_BYTES);
-	memset(w->buf[i], 0xee, CHUNK_BYTES);
-	w->src->ops->fetch(w->src, &w->req[i]);
-}
-
-static void get(const char *path, u32 room)
-{
-	memset(&w->doc, 0, sizeof(w->doc));
-	snprintf(w->doc.path, sizeof(w->doc.path), "%s", path);
-	w->doc.buf = w->doc_buf;
-	w->doc.room = room;
-	w->doc.done = doc_done;
-	w->doc_done = false;
-	w->src->ops->get(w->src, &w->doc);
-}
-
-/* One turn of the world; false when nothing will ever happen again. */
-static void step(void)
-{
-	u64 next, now = plat_time_ns();
-
-	w->src->ops->poll(w->src);
-	httpd_poll(&w->web);
-	if (client_busy(w->src))
-		return;
-	next = MIN(client_deadline_ns(w->src), mirror_next_ns(&w->wire));
-	next = MIN(next, httpd_next_ns(&w->web));
-	plat_host_now_ns = MAX(next, now + 1000);
-}
-
-#define run_until(cond, seconds)                                               \
-	do {                                                                   \
-		u64 _end = plat_time_ns() + (seconds) * NS_PER_SEC;            \
-		u32 _n = 0;                                                    \
-		while (!(cond)) {                                              \
-			if (plat_time_ns() >= _end || _n++ > 2000000)          \
-				fail_msg("not in time: %s (done %u)", #cond, w->done); \
-			step();                                                \
-		}                                                              \
-	} while (0)
-
-static void run_for(u64 ns)
-{
-	u64 end = plat_time_ns() + ns;
-
-	while (plat_time_ns() < end)
-		step();
-}
-
-/* Half of the chunks compress well, half not at all. */
-static void make_chunks(void)
-{
-	u32 seed = 1;
-
-	for (u32 i = 0; i < CHUNKS; i++) {
-		w->plain[i] = malloc(CHUNK_BYTES);
-		w->object[i] = malloc(CHUNK_BYTES + CHUNK_HEADER_BYTES);
-		w->buf[i] = malloc(CHUNK_BYTES);
-		for (u32 j = 0; j < CHUNK_BYTES; j++) {
-			seed = seed * 1664525 + 1013904223;
-			w->plain[i][j] = i & 1 ? (u8)(seed >> 24) : (u8)(j / 64 + i);
-		}
-		crypto_sha256(w->digest[i], w->plain[i], CHUNK_BYTES);
-		w->object_bytes[i] = (u32)chunk_encode(w->plain[i], CHUNK_BYTES, 6, w->object[i]);
-	}
-}
-
-static int setup_with(struct stack_opts so, struct client_opts co)
-{
-	w = calloc(1, sizeof(*w));
-	plat_host_quiet = true;
-	if (!plat_host_now_ns)
-		plat_host_now_ns = 1000 * NS_PER_SEC;
-	mirror_init(&w->wire);
-	make_chunks();
-	w->web.handle = handle;
-	if (stack_start(&w->wire.dev, &so))
-		return -1;
-	httpd_start(&w->web, 8080);
-	return client_create(&co, &w->src);
-}
-
-static const struct stack_opts fixed = { .ip = MIRROR_OUR_IP, .mask = 0xffffff00 };
-static const struct client_opts plain_client = { .ip = MIRROR_IP, .port = 8080 };
-
-static int setup(void **state)
-{
-	(void)state;
-	return setup_with(fixed, plain_client);
-}
-
-static int teardown(void **state)
-{
-	u64 end;
-
-	(void)state;
-	client_destroy(w->src);
-	httpd_stop(&w->web);
-	/* let the pcbs die: their buffers are lwIP's, and the next test wants them */
-	end = plat_time_ns() + 20 * NS_PER_SEC;
-	while (plat_time_ns() < end) {
-		stack_poll();
-		plat_host_now_ns += 50 * NS_PER_MS;
-	}
-	mirror_fini(&w->wire);
-	stack_stop();
-	for (u32 i = 0; i < CHUNKS; i++) {
-		free(w->plain[i]);
-		free(w->object[i]);
-		free(w->buf[i]);
-	}
-	free(w);
-	return 0;
-}
-
-static struct source_status status(void)
-{
-	struct source_status st;
-
-	w->src->ops->status(w->src, &st);
-	return st;
-}
+#include "tests/fakes/net_tlsd.h"
+#include "tests/unit/client_world.h"
 
 /* ---------------------------------------------------------------- the good days */
 
@@ -308,9 +77,9 @@ static void demand_passes_fill(void **state)
 		fetch(i, SOURCE_DEMAND);
 	run_until(w->done == 64, 20);
 	/* all four within what was on the wire already and themselves */
-	u32 seen = 0;
+	u32 seen = 0, soon = world_tls ? 16 : 12; /* handshakes leave their windows smaller */
 
-	for (u32 i = at; i < at + 12; i++)
+	for (u32 i = at; i < at + soon; i++)
 		seen += w->order[i] >= 60;
 	assert_int_equal(seen, 4);
 }
@@ -762,7 +531,8 @@ static void lying_card(void **state)
 	for (u32 i = 0; i < CHUNKS; i++)
 		fetch(i, SOURCE_DEMAND);
 	run_until(w->done == CHUNKS, 120);
-	assert_true(status().corrupt > 0);
+	/* TLS notices first */
+	assert_true(world_tls ? client_counters(w->src)->lost > 0 : status().corrupt > 0);
 	assert_true(stack_counters()->rx_csum_by_card > 100);
 }
 
@@ -797,7 +567,7 @@ static int setup_dhcp(void **state)
 	(void)state;
 	if (stack_opts_parse("dhcp", &so))
 		return -1;
-	return setup_with(so, plain_client);
+	return setup_with(so, world_client);
 }
 
 /* Strangers get an answer to a ping, if that is wanted, and to nothing else. */
@@ -888,7 +658,10 @@ static void options_from_text(void **state)
 		{ "", 0, 0, -EINVAL }, { "10.0.2", 0, 0, -EINVAL },
 		{ "10.0.2.256", 0, 0, -EINVAL }, { "10.0.2.2:0", 0, 0, -EINVAL },
 		{ "10.0.2.2:65536", 0, 0, -EINVAL }, { "10.0.2.2:", 0, 0, -EINVAL },
-		{ "10.0.2.2/x", 0, 0, -EINVAL }, { "https://10.0.2.2", 0, 0, -EINVAL },
+		{ "10.0.2.2/x", 0, 0, -EINVAL }, { "https:/10.0.2.2", 0, 0, -EINVAL },
+		{ "https://10.0.2.2", 0x0a000202, 443, 0 },
+		{ "https://10.0.2.2:8443/", 0x0a000202, 8443, 0 },
+		{ "https://http://10.0.2.2", 0, 0, -EINVAL },
 		{ "0.0.0.0:80", 0, 0, -EINVAL }, { "10.0.2.2 ", 0, 0, -EINVAL },
 		{ "10..2.2", 0, 0, -EINVAL }, { "99999999999.0.0.1", 0, 0, -EINVAL },
 	};
@@ -906,12 +679,15 @@ static void options_from_text(void **state)
 	for (u32 i = 0; i < ARRAY_SIZE(servers); i++) {
 		u32 ip = 0;
 		u16 port = 0;
+		bool tls;
 
-		assert_int_equal(stack_parse_server(servers[i].text, &ip, &port), servers[i].err);
+		assert_int_equal(stack_parse_server(servers[i].text, &ip, &port, &tls),
+				 servers[i].err);
 		if (servers[i].err)
 			continue;
 		assert_int_equal(ip, servers[i].ip);
 		assert_int_equal(port, servers[i].port);
+		assert_int_equal(tls, !strncmp(servers[i].text, "https", 5));
 	}
 	for (u32 i = 0; i < ARRAY_SIZE(ips); i++) {
 		struct stack_opts o;
@@ -959,5 +735,10 @@ int main(void)
 		cmocka_unit_test(options_from_text),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("plain", tests, NULL, NULL);
+
+	world_tls = tlsd_context(&(struct tlsd_cert){ 0 });
+	failed += cmocka_run_group_tests_name("tls", tests, NULL, NULL);
+	SSL_CTX_free(world_tls);
+	return failed;
 }

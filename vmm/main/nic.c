@@ -216,9 +216,13 @@ void nic_start(const struct handoff *h, struct source **out)
 		return;
 	}
 	if (!nic_option(h, "server", text, sizeof(text)) ||
-	    stack_parse_server(text, &copts.ip, &copts.port)) {
+	    stack_parse_server(text, &copts.ip, &copts.port, &tls)) {
 		log_warn("nic: no server in the options");
 		return;
+	}
+	if (tls) {
+		copts.keys = (const u8(*)[P256_PUB_BYTES])h->keys;
+		copts.nkeys = MIN(h->key_count, (u32)HANDOFF_KEYS_MAX);
 	}
 	if (nic_option(h, "ip", text, sizeof(text)) && stack_opts_parse(text, &sopts))
 		log_warn("nic: bad option ip=%s, using DHCP", text);

@@ -1,4 +1,4 @@
-vmm-src += $(addprefix vmm/plat/,panic.c console.c screen.c string.c time.c memory.c crash.c)
+vmm-src += $(addprefix vmm/plat/,panic.c console.c screen.c string.c time.c memory.c crash.c entropy.c)
 
 unit += screen crash
 unit_crash-src := tests/unit/crash_test.c vmm/plat/crash.c $(base-host)
