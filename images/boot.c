@@ -40,8 +40,9 @@
 extern char **environ;
 
 struct boot_args {
-	const char *data, *key, *efi, *ipxe, *url;
-	char server[128]; /* of @url: host:port, no http:// and no slash behind */
+	const char *data, *key, *efi, *ipxe, *url, *netboot_url;
+	char server[136]; /* of @url: host:port, or https://host:port; no slash behind */
+	char netboot[128]; /* host:port, where iPXE fetches */
 	struct cli_texts options;
 	bool no_esp, quiet;
 };
@@ -51,6 +52,7 @@ static const struct cli_option options[] = {
 	CLI_TEXT("key", struct boot_args, key),
 	CLI_TEXT("efi", struct boot_args, efi),
 	CLI_TEXT("server", struct boot_args, url),
+	CLI_TEXT("netboot", struct boot_args, netboot_url),
 	CLI_TEXTS("option", struct boot_args, options),
 	CLI_TEXT("ipxe", struct boot_args, ipxe),
 	CLI_FLAG("no-esp", struct boot_args, no_esp),
@@ -79,7 +81,7 @@ static const char script_builtin[] =
 	"chain --replace --autofree @SERVER@/boot.ipxe || goto failed\n";
 
 /* "http://10.0.2.2:8080/" or "10.0.2.2:8080" to "10.0.2.2:8080" */
-static int parse_server(const char *text, char *out, size_t room)
+static int parse_plain(const char *text, char *out, size_t room)
 {
 	size_t n;
 
@@ -97,6 +99,18 @@ static int parse_server(const char *text, char *out, size_t room)
 	memcpy(out, text, n);
 	out[n] = 0;
 	return 0;
+}
+
+/* The same; "https://10.0.2.2:8443/" becomes "https://10.0.2.2:8443". */
+static int parse_server(const char *text, char *out, size_t room)
+{
+	static const char scheme[] = "https://";
+	size_t n = sizeof(scheme) - 1;
+
+	if (strncmp(text, scheme, n))
+		return parse_plain(text, out, room);
+	memcpy(out, scheme, n);
+	return parse_plain(text + n, out + n, room - n);
 }
 
 static bool option_ok(const char *text)
@@ -123,7 +137,12 @@ static enum cli_exit parse(const struct cli_command *c, struct boot_args *a, int
 	if (!a->data || !a->efi || !a->url || argc)
 		return cli_usage(c, "--data, --efi and --server are needed");
 	if (parse_server(a->url, a->server, sizeof(a->server)))
-		return cli_usage(c, "--server is http://address:port, not \"%s\"", a->url);
+		return cli_usage(c, "--server is http[s]://address:port, not \"%s\"", a->url);
+	if (!a->netboot_url)
+		a->netboot_url = a->url;
+	if (parse_plain(a->netboot_url, a->netboot, sizeof(a->netboot)))
+		return cli_usage(c, "--netboot is http://address:port (iPXE fetches over plain "
+				 "HTTP), not \"%s\"", a->netboot_url);
 	return CLI_OK;
 }
 
@@ -176,7 +195,7 @@ static void expand(FILE *out, const char *text, const struct boot_args *a)
 {
 	while (*text) {
 		if (!strncmp(text, "@SERVER@", 8)) {
-			fprintf(out, "http://%s", a->server);
+			fprintf(out, "http://%s", a->netboot);
 			text += 8;
 		} else if (!strncmp(text, "@OPTIONS@", 9)) {
 			fprintf(out, "server=%s", a->server);
@@ -409,7 +428,9 @@ const struct cli_command cmd_boot_build = {
 		"  --key FILE       the site's private key (default DIR/site.key); with --no-esp\n"
 		"                   site.pub will do\n"
 		"  --efi FILE       freshet.efi as it was built\n"
-		"  --server URL     where PCs find freshetd, e.g. http://10.0.0.1:8080\n"
+		"  --server URL     where PCs find freshetd, e.g. http://10.0.0.1:8080, or its TLS\n"
+		"                   port: https://10.0.0.1:8443\n"
+		"  --netboot URL    where iPXE finds it, plain HTTP; default: as --server\n"
 		"  --option K=V     another line for freshet.conf; may be given many times\n"
 		"  --ipxe FILE      the script's template (default " TEMPLATE_PATH ",\n"
 		"                   the installed one, or one built in); @SERVER@ and @OPTIONS@\n"

@@ -154,8 +154,28 @@ static void add_name(char *list, size_t room, const char *name, size_t n)
 		snprintf(list + have, room - have, "%s%s", have ? "," : "", entry);
 }
 
-/* Everything that this host may be called: names given, host name, addresses listened at. */
-static void collect_names(char *list, size_t room, const struct config *c)
+/* What `freshet boot build` told the PCs: they take no certificate without that address. */
+static void add_netboot(char *list, size_t room, const char *data)
+{
+	static const char key[] = "server https://";
+	char path[PATH_MAX_BYTES + 32], line[256];
+	FILE *f;
+
+	fmt_snprintf(path, sizeof(path), "%s/netboot/freshet.conf", data);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, sizeof(key) - 1))
+			add_name(list, room, line + sizeof(key) - 1,
+				 strcspn(line + sizeof(key) - 1, ":/\n"));
+	if (f)
+		fclose(f);
+}
+
+/*
+ * Everything that this host may be called: names given, host name, addresses
+ * listened at, the one that PCs know.
+ */
+static void collect_names(char *list, size_t room, const char *data, const struct config *c)
 {
 	char host[256] = "";
 	const char *p = c->tls_names;
@@ -166,6 +186,7 @@ static void collect_names(char *list, size_t room, const struct config *c)
 	add_name(list, room, "::1", 3);
 	if (!gethostname(host, sizeof(host) - 1))
 		add_name(list, room, host, strlen(host));
+	add_netboot(list, room, data);
 	while (*p) {
 		size_t n = strcspn(p, " \t,");
 
@@ -284,7 +305,7 @@ int tls_make_certificate(const char *data, const char *site_key, const char *nam
 		return -EIO;
 	}
 	if (!names) {
-		collect_names(list, sizeof(list), c);
+		collect_names(list, sizeof(list), data, c);
 		names = list;
 	}
 	ca_key = load_key(site_key);

@@ -57,6 +57,10 @@ static const struct message messages[] = {
 	  "Retry with a server; `freshet store check` says more." },
 	{ FR_INTERNAL, "Freshet found an error in itself and stopped.",
 	  "Please report this; the log is on the second serial port." },
+	{ FR_NOT_THE_SITE, "The image server's certificate is not this site's.",
+	  "Check the option `server`; the server's log names its certificate." },
+	{ FR_NO_TLS, "The image server does not speak TLS 1.2 with this PC.",
+	  "Check the port of the option `server`: it must be freshetd's TLS port." },
 };
 
 /** message_at() - the list by index; NULL past its end */

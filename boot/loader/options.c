@@ -97,15 +97,20 @@ static bool ipv4(struct span s)
 
 static bool is_server(struct span s)
 {
-	static const char scheme[] = "http://";
+	static const char *const schemes[] = { "http://", "https://" };
 	struct span port;
 	u32 v;
 
-	if (s.n > sizeof(scheme) - 1 && !memcmp(s.at, scheme, sizeof(scheme) - 1)) {
-		s.at += sizeof(scheme) - 1;
-		s.n -= sizeof(scheme) - 1;
+	for (size_t i = 0; i < ARRAY_SIZE(schemes); i++) {
+		size_t n = strlen(schemes[i]);
+
+		if (s.n <= n || memcmp(s.at, schemes[i], n))
+			continue;
+		s.at += n;
+		s.n -= n;
 		if (s.at[s.n - 1] == '/')
 			s.n--;
+		break;
 	}
 	return span_cut(&s, ':', &port) && ipv4(s) && number(port, 1, 65535, &v);
 }
@@ -171,7 +176,7 @@ static const struct option_kind {
 	bool (*valid)(struct span value);
 	const char *want;
 } kinds[OPTION_COUNT] = {
-	[OPTION_SERVER] = { "server", is_server, "an address and port like 10.0.0.1:80" },
+	[OPTION_SERVER] = { "server", is_server, "an address and port like 10.0.0.1:80 or https://10.0.0.1:443" },
 	[OPTION_MODE] = { "mode", is_mode, "normal or null" },
 	[OPTION_IP] = { "ip", is_ip, "dhcp or address/length,gateway" },
 	[OPTION_VERBOSE] = { "verbose", is_switch, "0 or 1" },

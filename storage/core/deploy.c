@@ -147,7 +147,9 @@ bool deploy_net_failed(struct deploy *d, int err)
 	log_limited(LOG_WARN, "deploy: no answer try=%u err=%s path=%s", d->tries, err_name(err),
 		    d->doc.doc.path);
 	if (d->tries >= TRIES_BEFORE_TROUBLE && !d->update)
-		trouble(d, DEPLOY_NO_SERVER);
+		trouble(d, st.last_err == -EKEYREJECTED ? DEPLOY_NOT_THE_SITE :
+			   st.last_err == -EOPNOTSUPP	? DEPLOY_NO_TLS :
+							  DEPLOY_NO_SERVER);
 	d->retry_at = plat_time_ns() + MIN(wait, RETRY_NS);
 	/* Cable or address may be gone meanwhile: look again from there. */
 	if (!st.link_up || !st.ip)
@@ -508,6 +510,18 @@ static bool is_refusal(int err, u32 http_status)
 	return err == -ENOENT || (err == -EIO && http_status >= 400 && http_status < 500);
 }
 
+/** deploy_believe() - a ticket that was checked is the one that counts now */
+void deploy_believe(struct deploy *d, const struct ticket *t)
+{
+	struct source *s = d->cfg.source;
+
+	d->ticket = *t;
+	d->have_ticket = true;
+	d->ticket_ns = plat_time_ns();
+	if (s->ops->signed_time)
+		s->ops->signed_time(s, t->time_unix);
+}
+
 static bool step_ticket(struct deploy *d)
 {
 	char why[128];
@@ -532,9 +546,7 @@ static bool step_ticket(struct deploy *d)
 	code = deploy_check_ticket(d, &t, why, sizeof(why));
 	if (code)
 		return deploy_fail(d, STEP_TICKET, code, "%s", why);
-	d->ticket = t;
-	d->have_ticket = true;
-	d->ticket_ns = plat_time_ns();
+	deploy_believe(d, &t);
 	log_info("deploy: ticket channel=%s serial=%llu policy=%s claim=%u esp=%u", t.channel,
 		 (unsigned long long)t.serial, ticket_policy_name(t.policy),
 		 t.claim, t.has_esp);

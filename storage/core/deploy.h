@@ -60,6 +60,8 @@ enum deploy_code {
 	DEPLOY_MANIFEST_BAD,
 	DEPLOY_STORE_BAD,
 	DEPLOY_INTERNAL,
+	DEPLOY_NOT_THE_SITE,
+	DEPLOY_NO_TLS,
 };
 
 enum deploy_action {

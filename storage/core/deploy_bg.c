@@ -74,9 +74,7 @@ static void bg_ticket(struct deploy *d, u64 now)
 		bg_later(d, now, BG_REFRESH_NS);
 		return;
 	}
-	d->ticket = t;
-	d->have_ticket = true;
-	d->ticket_ns = now;
+	deploy_believe(d, &t);
 	d->bg = deploy_profile_due(d) ? BG_PROFILE : BG_NOTE;
 }
 

@@ -188,3 +188,23 @@ def test_check_config(own_site, tmp_path):
     shutil.copy(own_site.path("site.pub"), tmp_path / "bad.crt")
     assert check("listen_tls 127.0.0.1:0", "tls_cert %s" % (tmp_path / "bad.crt"))[0] == 1
     assert sorted(os.listdir(own_site.data)) == before
+
+
+def test_boot_files_for_tls(own_site, serve, tmp_path):
+    """An https server for the PCs: plain HTTP for iPXE, and a certificate that names the address."""
+    def build(*args):
+        return subprocess.run([FRESHET, "boot", "build", "--data", own_site.path(""), "--efi",
+                               os.path.join(BUILD, "freshet.efi"), "--no-esp", *args],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+    p = build("--server", "https://10.7.8.9:8443")
+    assert p.returncode and "--netboot" in p.stdout
+    p = build("--server", "https://10.7.8.9:8443/", "--netboot", "http://10.7.8.9:8080")
+    assert p.returncode == 0, p.stdout
+    assert open(own_site.path("netboot/freshet.conf"), encoding="utf-8").read().startswith(
+        "server https://10.7.8.9:8443\n")
+    script = open(own_site.path("netboot/boot.ipxe"), encoding="utf-8").read()
+    assert "http://10.7.8.9:8080/freshet.efi" in script and "server=https://10.7.8.9:8443" in script
+    srv = serve(own_site, "--listen-tls", "127.0.0.1:0")
+    with connect(own_site, srv) as s:
+        assert ("IP Address", "10.7.8.9") in s.getpeercert()["subjectAltName"]

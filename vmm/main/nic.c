@@ -209,6 +209,7 @@ void nic_start(const struct handoff *h, struct source **out)
 	struct client_opts copts = { .budget_bytes = CLIENT_BUDGET_BYTES };
 	struct stack_opts sopts = { .dhcp = true };
 	char text[128];
+	bool tls;
 	int err;
 
 	if (!p) {
