@@ -149,6 +149,10 @@ $(BUILD)/sim-asan: $(call asan-obj,$(sim-src))
 	@echo "  LD       $@"
 	$(Q)$(host-cc) $(asan-flags) -o $@ $^ $(sim-libs)
 
+# What rows_tls.py runs.
+$(BUILD)/tls-bench: $(call host-obj,$(tls-bench-src))
+	$(Q)$(host-cc) -o $@ $^ -lcmocka $(unit_client-libs)
+
 unit-bins := $(foreach u,$(unit),$(BUILD)/unit/$(u) $(BUILD)/unit-asan/$(u))
 fuzz-bins := $(foreach f,$(fuzz),$(BUILD)/fuzz/bin/$(f))
 

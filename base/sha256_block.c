@@ -3,7 +3,8 @@
  *
  * Takes the place of Mbed TLS's own (MBEDTLS_SHA256_PROCESS_ALT), which keeps its
  * variables in memory to wipe them: every chunk that comes over the network is
- * hashed, and what is hashed is no secret. The rest of SHA-256 stays Mbed TLS's.
+ * hashed, and that is no secret. Keys of TLS pass through here too; what is left of
+ * them stays on the VMM's own stack. The rest of SHA-256 stays Mbed TLS's.
  *
  * The eight variables change names instead of places, and the schedule is a ring
  * of sixteen words. Three rotations of one word are two chained ones, and

@@ -193,6 +193,7 @@ enum handoff_code {
 	FR_INTERNAL = 61,
 	FR_NOT_THE_SITE = 62, /* TLS: the server's certificate is not the site's */
 	FR_NO_TLS = 63, /* no common version or cipher suite, or no TLS at all */
+	FR_CREDENTIAL = 64, /* the server does not accept this machine's */
 };
 
 struct handoff_status {

@@ -55,6 +55,8 @@ int site_status_of(int err)
 		return 200;
 	case -EINVAL:
 		return 400;
+	case -EACCES:
+		return 401;
 	case -EPERM:
 		return 403;
 	case -ENOENT:
@@ -187,7 +189,8 @@ static int answer_report(struct site *s, const struct site_request *q, const u8 
 			 struct reply *r)
 {
 	int err = s->fleet ? fleet_report(s->fleet, (const char *)q->body,
-					  (size_t)q->head->body_bytes, q->address) :
+					  (size_t)q->head->body_bytes, q->address,
+					  q->tls ? q->head->bearer : "") :
 			     0;
 
 	(void)digest;

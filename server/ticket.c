@@ -155,6 +155,13 @@ static int fill_ticket(struct site *s, const struct machine *m, long long id, bo
 	return err;
 }
 
+static int refuse(struct reply *r, int status, const char *why)
+{
+	reply_error(r, status);
+	reply_fini(r);
+	return reply_text(r, "text/plain", why);
+}
+
 static int sign_ticket(struct site *s, const struct ticket *t, struct reply *r)
 {
 	u8 digest[SHA256_BYTES], sig[P256_SIG_BYTES];
@@ -180,11 +187,13 @@ static int sign_ticket(struct site *s, const struct ticket *t, struct reply *r)
  *
  * Return: 0; -EINVAL for bad parameters; -ENOENT when the channel is not there;
  * -EBUSY when the database is needed and cannot be had; others when the server
- * itself is at fault. A machine that waits for approval is answered with 403.
+ * itself is at fault. A machine that waits for approval is answered with 403, one
+ * that should have a credential and shows another with 401.
  */
 int site_ticket(struct site *s, const struct site_request *q, bool stale, struct reply *r)
 {
-	const char *why = "";
+	const char *why = "", *bearer = q->tls ? q->head->bearer : "";
+	enum fleet_credential proof = CREDENTIAL_FINE;
 	long long id = 0;
 	struct machine m;
 	struct ticket t;
@@ -200,13 +209,22 @@ int site_ticket(struct site *s, const struct site_request *q, bool stale, struct
 	/* Without a row nobody has approved it; where all are, a boot does not fail for that. */
 	if (id <= 0 && !s->conf.open_enrolment)
 		return -EBUSY;
+	if (id > 0)
+		proof = fleet_credential_check(s->fleet, id, bearer);
+	if (proof == CREDENTIAL_REFUSED) {
+		log_limited(LOG_WARN, "ticket: wrong credential uuid=%s address=%s tls=%d", m.uuid,
+			    q->address, q->tls);
+		return refuse(r, 401, "this machine has another credential\n");
+	}
 	err = fill_ticket(s, &m, MAX(id, 0ll), stale, &t, &why);
 	if (err == -EPERM) {
 		log_limited(LOG_INFO, "ticket: not approved uuid=%s address=%s", m.uuid,
 			    q->address);
-		reply_error(r, 403);
-		reply_fini(r);
-		return reply_text(r, "text/plain", why);
+		return refuse(r, 403, why);
+	}
+	if (!err && proof == CREDENTIAL_ISSUE) {
+		err = fleet_credential_issue(s->fleet, id, t.credential);
+		t.has_credential = !err;
 	}
 	if (!err)
 		err = sign_ticket(s, &t, r);

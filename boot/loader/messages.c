@@ -60,7 +60,9 @@ static const struct message messages[] = {
 	{ FR_NOT_THE_SITE, "The image server's certificate is not this site's.",
 	  "Check the option `server`; the server's log names its certificate." },
 	{ FR_NO_TLS, "The image server does not speak TLS 1.2 with this PC.",
-	  "Check the port of the option `server`: it must be freshetd's TLS port." },
+	  "Check the port of the option `server`: is it freshetd's for TLS?" },
+	{ FR_CREDENTIAL, "The server does not accept this PC's credential.",
+	  "`freshet machine forget` it there, then approve its UUID again." },
 };
 
 /** message_at() - the list by index; NULL past its end */

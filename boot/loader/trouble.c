@@ -64,7 +64,7 @@ static void show(struct loader *l, u32 code)
 	if (m)
 		con_print("       %s\n", m->help);
 	/* [SMBIOS 3.4 §7.2.1]: the first three fields are little-endian */
-	if (code == FR_TICKET_REFUSED)
+	if (code == FR_TICKET_REFUSED || code == FR_CREDENTIAL)
 		con_print("       UUID %02x%02x%02x%02x-%02x%02x-%02x%02x-"
 			  "%02x%02x-%02x%02x%02x%02x%02x%02x\n",
 			  u[3], u[2], u[1], u[0], u[5], u[4], u[7], u[6], u[8], u[9], u[10], u[11],

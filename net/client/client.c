@@ -634,6 +634,13 @@ static void client_signed_time(struct source *s, u64 unix_seconds)
 		tls_site_time(c->site, unix_seconds);
 }
 
+static void client_credential(struct source *s, const char *bearer)
+{
+	struct client *c = to_client(s);
+
+	fmt_snprintf(c->bearer, sizeof(c->bearer), "%s", bearer ? bearer : "");
+}
+
 /* ---------------------------------------------------------------- start */
 
 static const struct source_ops client_ops = {
@@ -644,6 +651,7 @@ static const struct source_ops client_ops = {
 	.post = client_post,
 	.status = client_status,
 	.signed_time = client_signed_time,
+	.credential = client_credential,
 	.poll = client_poll,
 };
 

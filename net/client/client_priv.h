@@ -14,6 +14,7 @@
 
 #define CONN_RXQ 512u
 #define POSTS 2
+#define BEARER_BYTES 128u
 #define POST_BYTES 16384u
 
 /* What one request may take of lwIP's send queue, in buffers. */
@@ -102,6 +103,7 @@ struct client {
 	struct client_opts o;
 	char host[24]; /* "a.b.c.d:port" */
 	struct tls_site *site; /* NULL: plain HTTP */
+	char bearer[BEARER_BYTES]; /* "": none */
 
 	struct list docs, queue[3], posts; /* waiting to be sent */
 	struct list delayed; /* chunk requests waiting for their next try */

@@ -229,7 +229,9 @@ int conn_send(struct conn *k, struct slot s, const char *method, const char *pat
 	      const void *body, s64 body_bytes)
 {
 	char head[512];
-	int n = http_request(head, sizeof(head), method, path, k->c->host, body_bytes), err;
+	const char *bearer = k->tls && s.kind != SLOT_CHUNK ? k->c->bearer : NULL;
+	int n = http_request_as(head, sizeof(head), method, path, k->c->host, bearer, body_bytes);
+	int err;
 	u32 extra = body_bytes > 0 ? (u32)body_bytes : 0;
 
 	if (n < 0)

@@ -9,6 +9,8 @@ net-host = $(client-src) net/http/http.c net/stack/stack.c net/stack/addr.c net/
 client-world = tests/unit/client_world.c $(addprefix tests/fakes/net_, mirror.c httpd.c tlsd.c) \
 	$(net-host) $(format-host)
 
+tls-bench-src = tests/perf/tls_client.c $(client-world)
+
 unit += client client_tls
 unit_client-src = tests/unit/client_test.c $(client-world)
 unit_client-libs := -lssl -lcrypto -lz

@@ -370,23 +370,39 @@ enum http_event http_parse_eof(struct http_parser *p)
 	return bad(p);
 }
 
+static bool printable(const char *s)
+{
+	for (; *s; s++)
+		if (*s <= ' ' || *s > '~')
+			return false;
+	return true;
+}
+
+int http_request_as(char *out, size_t room, const char *method, const char *path,
+		    const char *host, const char *bearer, s64 body_bytes)
+{
+	bool as = bearer && *bearer;
+	int n;
+
+	if (path[0] != '/' || !printable(path) || (as && !printable(bearer)))
+		return -EINVAL;
+	n = fmt_snprintf(out, room, "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s", method, path, host,
+			 as ? "Authorization: Bearer " : "", as ? bearer : "", as ? "\r\n" : "");
+	if (n < 0 || (size_t)n >= room)
+		return -EMSGSIZE;
+	out += n;
+	room -= (size_t)n;
+	if (body_bytes < 0)
+		body_bytes = fmt_snprintf(out, room, "\r\n");
+	else
+		body_bytes = fmt_snprintf(out, room, "Content-Type: application/json\r\n"
+						     "Content-Length: %llu\r\n\r\n",
+					  (unsigned long long)body_bytes);
+	return body_bytes < 0 || (size_t)body_bytes >= room ? -EMSGSIZE : n + (int)body_bytes;
+}
+
 int http_request(char *out, size_t room, const char *method, const char *path, const char *host,
 		 s64 body_bytes)
 {
-	int n;
-
-	if (path[0] != '/')
-		return -EINVAL;
-	for (const char *c = path; *c; c++)
-		if (*c <= ' ' || *c > '~')
-			return -EINVAL;
-	if (body_bytes < 0)
-		n = fmt_snprintf(out, room, "%s %s HTTP/1.1\r\nHost: %s\r\n\r\n", method, path,
-				 host);
-	else
-		n = fmt_snprintf(out, room,
-				 "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"
-				 "Content-Length: %llu\r\n\r\n",
-				 method, path, host, (unsigned long long)body_bytes);
-	return n < 0 || (size_t)n >= room ? -EMSGSIZE : n;
+	return http_request_as(out, room, method, path, host, NULL, body_bytes);
 }

@@ -91,4 +91,8 @@ static inline bool http_started(const struct http_parser *p)
 int http_request(char *out, size_t room, const char *method, const char *path, const char *host,
 		 s64 body_bytes);
 
+/** http_request_as() - the same with "Authorization: Bearer @bearer"; NULL or "": without */
+int http_request_as(char *out, size_t room, const char *method, const char *path,
+		    const char *host, const char *bearer, s64 body_bytes);
+
 #endif

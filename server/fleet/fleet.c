@@ -89,6 +89,10 @@ static const char *const migrations[] = {
 	/* 2: the controller that the guest sees */
 	"ALTER TABLE machines ADD COLUMN frontend TEXT;"
 	"ALTER TABLE groups ADD COLUMN frontend TEXT;",
+
+	/* 3: credentials of machines: hashes of the proven one and of the one offered last */
+	"ALTER TABLE machines ADD COLUMN credential BLOB;"
+	"ALTER TABLE machines ADD COLUMN credential_offered BLOB;",
 };
 
 static int migrate(struct fleet *f)
@@ -325,7 +329,7 @@ static void tell_crash(struct fleet *f, long long id, const char *words)
 }
 
 static int keep_report(struct fleet *f, const json_t *o, const char *json, size_t bytes,
-		       const char *address)
+		       const char *address, const char *bearer)
 {
 	const json_t *percent = json_object_get(o, "percent");
 	const json_t *code = json_object_get(o, "code");
@@ -350,6 +354,8 @@ static int keep_report(struct fleet *f, const json_t *o, const char *json, size_
 	id = find_or_add(f, &b);
 	if (id < 0)
 		return (int)id;
+	if (fleet_credential_check(f, id, bearer) == CREDENTIAL_REFUSED)
+		return -EACCES;
 	tell_trouble(f, id, state, json_integer_value(code), text);
 	tell_crash(f, id, crash);
 	f->reports++;
@@ -367,10 +373,13 @@ static int keep_report(struct fleet *f, const json_t *o, const char *json, size_
 
 /**
  * fleet_report() - a machine's report, a JSON object with at least its uuid
+ * @bearer: its credential, if it came over TLS, else ""
  *
- * Return: 0; -EINVAL for what is no sane report; -ENOSPC; errors of the database.
+ * Return: 0; -EINVAL for what is no sane report; -EACCES; -ENOSPC; errors of the
+ * database.
  */
-int fleet_report(struct fleet *f, const char *json, size_t bytes, const char *address)
+int fleet_report(struct fleet *f, const char *json, size_t bytes, const char *address,
+		 const char *bearer)
 {
 	json_t *o;
 	int err;
@@ -382,7 +391,7 @@ int fleet_report(struct fleet *f, const char *json, size_t bytes, const char *ad
 		json_decref(o);
 		return -EINVAL;
 	}
-	err = keep_report(f, o, json, bytes, address);
+	err = keep_report(f, o, json, bytes, address, bearer);
 	json_decref(o);
 	return err;
 }

@@ -44,7 +44,8 @@ int fleet_open(struct fleet **out, const char *path);
 void fleet_close(struct fleet *f);
 int fleet_commit(struct fleet *f);
 long long fleet_seen(struct fleet *f, const struct fleet_boot *b);
-int fleet_report(struct fleet *f, const char *json, size_t bytes, const char *address);
+int fleet_report(struct fleet *f, const char *json, size_t bytes, const char *address,
+		 const char *bearer);
 int fleet_list(struct fleet *f, char **json);
 void fleet_touch(struct fleet *f, long long machine);
 void fleet_event(struct fleet *f, const char *kind, long long machine, const char *fmt, ...)
@@ -65,6 +66,15 @@ int fleet_rule_add(struct fleet *f, const json_t *rule, const char **why);
 int fleet_rule_delete(struct fleet *f, long long id);
 int fleet_ticket(struct fleet *f, long long id, struct ticket *t, const char **why);
 int fleet_ticket_made(struct fleet *f, long long id, struct ticket *t);
+
+/* credentials.c: is it the machine that was approved? */
+enum fleet_credential {
+	CREDENTIAL_REFUSED,
+	CREDENTIAL_FINE,
+	CREDENTIAL_ISSUE, /* fine, and it waits for one */
+};
+enum fleet_credential fleet_credential_check(struct fleet *f, long long id, const char *bearer);
+int fleet_credential_issue(struct fleet *f, long long id, u8 out[CREDENTIAL_BYTES]);
 
 /* rollout.c: where channels point, over time */
 int fleet_channel_seen(struct fleet *f, const struct channel *ch, const char *who,

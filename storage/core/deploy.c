@@ -349,6 +349,8 @@ static bool take_store(struct deploy *d)
 	const struct store_meta *meta = store_meta(d->store);
 
 	d->have_cache = cache_ok(d, meta);
+	if (d->cfg.source && d->cfg.source->ops->signed_time)
+		d->cfg.source->ops->signed_time(d->cfg.source, meta->time);
 	log_info("deploy: store bound=%u complete=%u usable=%u serial=%llu", meta->bound,
 		 meta->complete, d->have_cache, (unsigned long long)meta->serial);
 	/* A claim of this boot brought us here; ticket and manifest are known. */
@@ -452,6 +454,35 @@ static void append_escaped(char *out, size_t room, const char *s)
 	}
 }
 
+static bool has_credential(const struct store_meta *m)
+{
+	static const u8 none[CREDENTIAL_BYTES];
+
+	return memcmp(m->credential, none, sizeof(none));
+}
+
+/**
+ * deploy_identify() - tell the source who we are to the server
+ *
+ * Only with what lies on the disk for good: the server asks for a credential from
+ * the first time on that it has seen it. Memory keeps nothing, so it asks for none.
+ */
+void deploy_identify(struct deploy *d)
+{
+	struct source *s = d->cfg.source;
+	const struct store_meta *m = d->store ? store_meta(d->store) : NULL;
+	char text[CREDENTIAL_TEXT_BYTES];
+
+	if (!s || !s->ops->credential)
+		return;
+	if (d->cfg.memory)
+		s->ops->credential(s, NULL);
+	else if (m && has_credential(m))
+		s->ops->credential(s, credential_text(text, m->credential));
+	else
+		s->ops->credential(s, CREDENTIAL_WANTED);
+}
+
 /** deploy_run_ticket() - one attempt at /v1/boot; as deploy_doc_run() */
 int deploy_run_ticket(struct deploy *d)
 {
@@ -463,6 +494,8 @@ int deploy_run_ticket(struct deploy *d)
 		     guid_format(uuid, d->cfg.uuid), mac[0], mac[1], mac[2], mac[3], mac[4],
 		     mac[5]);
 	append_escaped(path, sizeof(path), d->cfg.blk->serial);
+	if (!d->doc.started)
+		deploy_identify(d);
 	return deploy_doc_run(d, path, d->doc_buf, SIGTEXT_MAX);
 }
 
@@ -534,6 +567,9 @@ static bool step_ticket(struct deploy *d)
 	err = deploy_run_ticket(d);
 	if (err == -EINPROGRESS)
 		return false;
+	if (err == -EIO && d->doc.doc.http_status == 401)
+		return deploy_fail(d, STEP_TICKET, DEPLOY_CREDENTIAL,
+				   "the server does not accept this machine's credential");
 	if (is_refusal(err, d->doc.doc.http_status))
 		return deploy_fail(d, STEP_TICKET, DEPLOY_TICKET_REFUSED,
 				   "the server has no boot ticket for this machine (HTTP %u)",

@@ -62,6 +62,7 @@ enum deploy_code {
 	DEPLOY_INTERNAL,
 	DEPLOY_NOT_THE_SITE,
 	DEPLOY_NO_TLS,
+	DEPLOY_CREDENTIAL,
 };
 
 enum deploy_action {

@@ -21,6 +21,7 @@
 #define SCRUB_AFTER_NS (600 * NS_PER_SEC) /* boot and morning are over */
 #define SCRUB_KIB_S 2048
 #define BG_STAGE_NS (30 * NS_PER_SEC) /* ask again while there is something to stage */
+#define TIME_NOTE_S (24 * 3600u)
 
 /*
  * A complete store without a network: a damaged chunk must become an I/O
@@ -156,20 +157,31 @@ static void bg_note(struct deploy *d, u64 now)
 	struct disk_state st = { .policy = deploy_ticket_policy(&d->ticket),
 				 .frontend = deploy_ticket_frontend(&d->ticket),
 				 .serial = d->ticket.serial, .next = d->note_next };
+	bool issued = d->ticket.has_credential &&
+		      memcmp(d->ticket.credential, meta->credential, CREDENTIAL_BYTES);
 	bool noting = d->note_started;
 	int err = 0;
+
+	if (d->ticket.has_credential)
+		st.credential = d->ticket.credential;
+	/* The clock of certificates may be a day late, and costs no write each time. */
+	if (d->ticket.time_unix > meta->time + TIME_NOTE_S)
+		st.time = d->ticket.time_unix;
 
 	if (!d->note_started) {
 		memset(d->note_next, 0, sizeof(d->note_next));
 		if (next_wanted(d))
 			memcpy(d->note_next, d->ticket.version, SHA256_BYTES);
 	}
-	if (d->note_started || meta->policy != st.policy || deploy_frontend(d) != st.frontend ||
+	if (d->note_started || issued || st.time || meta->policy != st.policy ||
+	    deploy_frontend(d) != st.frontend ||
 	    meta->serial != st.serial ||
 	    memcmp(meta->next, d->note_next, SHA256_BYTES))
 		err = note_run(d, &st);
 	if (err == -EINPROGRESS)
 		return;
+	if (!err && d->ticket.has_credential)
+		deploy_identify(d);
 	if (err)
 		log_err("deploy: cannot note the ticket err=%s", err_name(err));
 	else if (noting)

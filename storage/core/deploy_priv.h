@@ -193,6 +193,7 @@ struct deploy {
 void deploy_drop_manifest(struct deploy *d);
 int deploy_run_ticket(struct deploy *d);
 enum deploy_code deploy_check_ticket(struct deploy *d, struct ticket *t, char *text, size_t room);
+void deploy_identify(struct deploy *d);
 void deploy_believe(struct deploy *d, const struct ticket *t);
 enum store_policy deploy_ticket_policy(const struct ticket *t);
 enum store_frontend deploy_ticket_frontend(const struct ticket *t);

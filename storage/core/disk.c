@@ -278,6 +278,9 @@ int disk_set_state(struct disk *d, const struct disk_state *st,
 		memcpy(m->esp, st->esp, 32);
 	if (st->next)
 		memcpy(m->next, st->next, 32);
+	m->time = MAX(m->time, st->time);
+	if (st->credential)
+		memcpy(m->credential, st->credential, 32);
 	d->s->meta_dirty = true;
 	d->state_busy = true;
 	d->state_done = done;

@@ -128,6 +128,8 @@ struct disk_state {
 	const u8 *esp; /* [32] */
 	const u8 *next; /* [32] */
 	bool up; /* a guest has come up */
+	u64 time;
+	const u8 *credential; /* [32] */
 };
 
 /**

@@ -87,6 +87,11 @@ struct source_ops {
 	 * source does not care.
 	 */
 	void (*signed_time)(struct source *s, u64 unix_seconds);
+	/*
+	 * Who asks: goes with documents and reports, over TLS alone. Copied; NULL:
+	 * nobody. NULL slot: the source has no use for it.
+	 */
+	void (*credential)(struct source *s, const char *bearer);
 	void (*poll)(struct source *s);
 };
 

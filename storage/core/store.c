@@ -248,6 +248,8 @@ void store_meta_record(const struct store *s, struct record *r)
 	r->meta.tries = m->tries;
 	r->meta.bad_serial = m->bad_serial;
 	memcpy(r->meta.bad, m->bad, 32);
+	r->meta.time = m->time;
+	memcpy(r->meta.credential, m->credential, 32);
 	r->meta.serial = m->serial;
 	r->meta.image_bytes = m->image_bytes;
 	r->meta.chunk_bytes = m->chunk_bytes;
@@ -303,6 +305,8 @@ static int replay_meta(struct store *s, const struct record *r)
 	m->tries = r->meta.tries;
 	m->bad_serial = r->meta.bad_serial;
 	memcpy(m->bad, r->meta.bad, 32);
+	m->time = r->meta.time;
+	memcpy(m->credential, r->meta.credential, 32);
 	m->serial = r->meta.serial;
 	memcpy(m->esp, r->meta.esp, 32);
 	memcpy(m->next, r->meta.next, 32);

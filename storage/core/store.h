@@ -71,6 +71,8 @@ struct store_meta {
 	u32 tries; /* boots that were begun with it and did not bring a guest up */
 	u8 bad[32]; /* version that did not come up, and was left; zeros: none */
 	u64 bad_serial; /* the channel's serial then */
+	u64 time; /* the latest that a ticket said, unix, give or take a day; 0: none did */
+	u8 credential[32]; /* who we are to the server; zeros: not issued */
 };
 
 struct store;

@@ -14,7 +14,8 @@
  *	OTHER	u32 role, u32 flags, u32 root_bytes, u32 0, u64 image_bytes, version[32]
  *	OROOT, OMAP	as ROOT, MAP
  *
- * META ends with u32 tries, u64 bad_serial, bad[32], which older stores do not have.
+ * META ends with u32 tries, u64 bad_serial, bad[32], then u64 time, credential[32];
+ * older stores do not have the former or the latter.
  */
 #include "storage/format/journal.h"
 
@@ -28,7 +29,8 @@
 #define MARKER_TEXT "a Freshet store is being made here"
 #define MARKER_CRC 508u
 #define META_OLD_BYTES (4u + 5 * 4 + 2 * 8 + 3 * 32 + 64)
-#define META_BYTES (META_OLD_BYTES + 4 + 8 + 32)
+#define META_TRIES_BYTES (META_OLD_BYTES + 4 + 8 + 32)
+#define META_BYTES (META_TRIES_BYTES + 8 + 32)
 #define OTHER_BYTES (4u + 4 * 4 + 8 + 32)
 #define SLOTS_ALIGN (1u << 20)
 #define HALVES_OFF (64u * 1024)
@@ -247,6 +249,8 @@ static void put_meta(u8 *p, const struct record *r)
 	put_le32(p + 196, r->meta.tries);
 	put_le64(p + 200, r->meta.bad_serial);
 	memcpy(p + 208, r->meta.bad, 32);
+	put_le64(p + 240, r->meta.time);
+	memcpy(p + 248, r->meta.credential, 32);
 }
 
 u32 record_put(void *out, u32 room, const struct record *r)
@@ -298,7 +302,7 @@ u32 record_put(void *out, u32 room, const struct record *r)
 
 static int get_meta(const u8 *p, u32 n, struct record *r)
 {
-	if (n != META_BYTES && n != META_OLD_BYTES)
+	if (n != META_BYTES && n != META_TRIES_BYTES && n != META_OLD_BYTES)
 		return -EBADMSG;
 	r->meta.policy = get_le32(p);
 	r->meta.flags = get_le32(p + 4);
@@ -314,10 +318,16 @@ static int get_meta(const u8 *p, u32 n, struct record *r)
 	r->meta.tries = 0;
 	r->meta.bad_serial = 0;
 	memset(r->meta.bad, 0, 32);
-	if (n == META_BYTES) {
+	r->meta.time = 0;
+	memset(r->meta.credential, 0, 32);
+	if (n >= META_TRIES_BYTES) {
 		r->meta.tries = get_le32(p + 196);
 		r->meta.bad_serial = get_le64(p + 200);
 		memcpy(r->meta.bad, p + 208, 32);
+	}
+	if (n == META_BYTES) {
+		r->meta.time = get_le64(p + 240);
+		memcpy(r->meta.credential, p + 248, 32);
 	}
 	return (int)n;
 }

@@ -156,6 +156,8 @@ struct record {
 			u32 tries; /* zero in records of before these three */
 			u64 bad_serial;
 			u8 bad[32];
+			u64 time; /* zero in records of before these two */
+			u8 credential[32];
 		} meta;
 		struct {
 			u32 role; /* enum store_role */

@@ -283,6 +283,10 @@ static int parse_optional(const struct sigtext_line *lines, u32 count, struct ti
 	v = find(lines, count, "fill_window");
 	if (v && (parse_window(*v, t) || !t->time_unix))
 		return err_trace(-EINVAL); /* without a clock it means nothing */
+	v = find(lines, count, "credential");
+	if (v && parse_hex(*v, t->credential, CREDENTIAL_BYTES))
+		return err_trace(-EINVAL);
+	t->has_credential = v;
 	return 0;
 }
 
@@ -339,6 +343,14 @@ int channel_parse(const void *bytes, size_t n, struct channel *out)
 		return err_trace(-EINVAL);
 	*out = c;
 	return 0;
+}
+
+/** credential_text() - as a machine says it; returns @out */
+char *credential_text(char out[CREDENTIAL_TEXT_BYTES], const u8 credential[CREDENTIAL_BYTES])
+{
+	memcpy(out, CREDENTIAL_PREFIX, 4);
+	fmt_hex(out + 4, credential, CREDENTIAL_BYTES);
+	return out;
 }
 
 /** ticket_policy_name() - as in the text */
@@ -425,6 +437,8 @@ int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n)
 		put(&o, "metered", "on");
 	put(&o, "frontend", ticket_frontend_name(t->frontend));
 	put_u64(&o, "time", t->time_unix);
+	if (t->has_credential)
+		put_digest(&o, "credential", t->credential);
 	if (o.full)
 		return err_trace(-ENOSPC);
 	if (ticket_parse(out, o.used, &check))

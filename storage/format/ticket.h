@@ -22,6 +22,11 @@
 #define CHANNEL_NAME_MAX 63
 #define TICKET_DISK_SERIAL_MAX 40
 #define TICKET_DAY_MINUTES 1440u
+#define CREDENTIAL_BYTES 32
+/* What a machine says of itself, over TLS: "Authorization: Bearer ..." */
+#define CREDENTIAL_PREFIX "frm_" /* and the credential in hex */
+#define CREDENTIAL_WANTED "frm_new" /* it has none yet, and a place to keep one */
+#define CREDENTIAL_TEXT_BYTES (4 + 2 * CREDENTIAL_BYTES + 1)
 
 enum ticket_policy {
 	TICKET_POLICY_BOOT, /* guest writes vanish at reboot */
@@ -57,6 +62,8 @@ struct ticket {
 	bool metered; /* fetch nothing that the guest does not wait for */
 	enum ticket_frontend frontend; /* the controller that the guest sees */
 	u64 time_unix;
+	bool has_credential;
+	u8 credential[CREDENTIAL_BYTES]; /* to be said from now on */
 };
 
 struct channel {
@@ -74,6 +81,9 @@ struct channel {
  * Return: 0; -EINVAL; -EMSGSIZE beyond SIGTEXT_MAX.
  */
 int ticket_parse(const void *bytes, size_t n, struct ticket *out);
+/** credential_text() - as a machine says it */
+char *credential_text(char out[CREDENTIAL_TEXT_BYTES], const u8 credential[CREDENTIAL_BYTES]);
+
 /** channel_parse() - the same for a channel: name, serial, version; time ignored */
 int channel_parse(const void *bytes, size_t n, struct channel *out);
 

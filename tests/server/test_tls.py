@@ -1,6 +1,7 @@
 """HTTPS: versions, the certificate and who signed it, the same service as plain; and the first start."""
 
 import http.client
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import FRESHETD, ROOT, digest, plain, read_all, split_replies
+from conftest import BUILD, FRESHET, FRESHETD, ROOT, UUID, digest, plain, read_all, split_replies
 from test_freshetd import BOOT, request, ticket_of
 
 
@@ -208,3 +209,28 @@ def test_boot_files_for_tls(own_site, serve, tmp_path):
     srv = serve(own_site, "--listen-tls", "127.0.0.1:0")
     with connect(own_site, srv) as s:
         assert ("IP Address", "10.7.8.9") in s.getpeercert()["subjectAltName"]
+
+
+def bearer(text):
+    return {"Authorization": "Bearer " + text}
+
+
+def test_credentials_of_machines(own_site, serve):
+    """Issued over TLS alone; proven once used; then nothing else will do until the machine is forgotten."""
+    srv = serve(own_site, "--listen-tls", "127.0.0.1:0")
+    assert "credential" not in ticket_of(srv.get(BOOT)[1])[2]
+    assert "credential" not in ticket_of(srv.get(BOOT, headers=bearer("frm_new"))[1])[2]
+    assert "credential" not in ticket_of(get(own_site, srv, BOOT)[1])[2]
+    mine = "frm_" + ticket_of(get(own_site, srv, BOOT, headers=bearer("frm_new"))[1])[2]["credential"]
+    assert "credential" not in ticket_of(get(own_site, srv, BOOT, headers=bearer(mine))[1])[2]
+    for other in ({}, bearer("frm_new"), bearer("frm_" + 64 * "0"), bearer(mine[:-1])):
+        r, text = get(own_site, srv, BOOT, headers=other)
+        assert r.status == 401 and b"another credential" in text
+    assert srv.get(BOOT)[0].status == 401
+    report = json.dumps({"uuid": UUID, "disk": "SN1", "state": "ready"}).encode()
+    assert get(own_site, srv, "/v1/report", "POST", report)[0].status == 401
+    assert get(own_site, srv, "/v1/report", "POST", report, bearer(mine))[0].status == 204
+    assert mine[4:] not in srv.text()
+    assert srv.api("DELETE", "/machines/1")[0] in (200, 204)
+    again = ticket_of(get(own_site, srv, BOOT, headers=bearer(mine))[1])[2]["credential"]
+    assert "frm_" + again != mine

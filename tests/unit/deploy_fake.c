@@ -1,6 +1,7 @@
 /* The disk and the source of deploy_fake.h. */
 #include "tests/unit/deploy_fake.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -308,7 +309,23 @@ static void src_poll(struct source *s)
 	}
 }
 
+static void fake_credential(struct source *src, const char *bearer)
+{
+	struct fake_source *s = container_of(src, struct fake_source, src);
+
+	snprintf(s->bearer, sizeof(s->bearer), "%s", bearer ? bearer : "");
+}
+
+static void fake_signed_time(struct source *src, u64 unix_seconds)
+{
+	struct fake_source *s = container_of(src, struct fake_source, src);
+
+	s->signed_time = MAX(s->signed_time, unix_seconds);
+}
+
 static const struct source_ops src_ops = {
+	.credential = fake_credential,
+	.signed_time = fake_signed_time,
 	.fetch = src_fetch, .reprioritise = src_reprioritise, .cancel = src_cancel,
 	.get = src_get, .post = src_post, .status = src_status, .poll = src_poll,
 };

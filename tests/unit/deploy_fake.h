@@ -53,6 +53,8 @@ struct fake_source {
 	u32 profile_bytes, told_bytes, profile_gets, tolds;
 	u32 gets, fetches, posts;
 	char last_path[256], last_post[8192];
+	char bearer[128]; /* last told; "": nobody */
+	u64 signed_time;
 };
 
 void fake_source_init(struct fake_source *s);

@@ -73,6 +73,9 @@ static void publish(u32 v)
 	fake_source_add(&net, version[v], file, (u32)n);
 }
 
+static const u8 *issue_credential;
+static u64 issue_time;
+
 static void issue(u32 v, u64 serial, enum ticket_policy policy)
 {
 	u8 digest[32], sig[64];
@@ -83,6 +86,10 @@ static void issue(u32 v, u64 serial, enum ticket_policy policy)
 				  .frontend = frontend };
 	memcpy(ticket.uuid, uuid, 16);
 	memcpy(ticket.version, version[v], 32);
+	ticket.time_unix = issue_time;
+	ticket.has_credential = issue_credential;
+	if (issue_credential)
+		memcpy(ticket.credential, issue_credential, CREDENTIAL_BYTES);
 	assert_int_equal(ticket_build(&ticket, (char *)net.ticket, sizeof(net.ticket), &n), 0);
 	sigtext_digest(digest, net.ticket, n);
 	assert_int_equal(key_sign(key, digest, sig), 0);
@@ -99,6 +106,8 @@ static int setup(void **state)
 	publish(0);
 	publish(1);
 	frontend = TICKET_FRONTEND_SAME;
+	issue_credential = NULL;
+	issue_time = 0;
 	issue(0, 1, TICKET_POLICY_PUSH);
 	dep = NULL;
 	return 0;
@@ -213,6 +222,44 @@ static void wait_complete(void)
 	}
 	assert_true(s.complete);
 	assert_int_equal(st.percent, 100);
+}
+
+/* What a ticket issues is said once it is on the disk, and after a power cut too. */
+static void credential_is_kept(void **state)
+{
+	char want[CREDENTIAL_TEXT_BYTES];
+	u8 c[CREDENTIAL_BYTES];
+
+	(void)state;
+	memset(c, 0x5e, sizeof(c));
+	credential_text(want, c);
+	switch_on();
+	assert_true(ready(60));
+	assert_string_equal(net.bearer, CREDENTIAL_WANTED);
+	pull_the_plug(1);
+
+	issue_credential = c;
+	issue_time = 1800000000;
+	issue(0, 2, TICKET_POLICY_PUSH);
+	switch_on();
+	assert_true(ready(60));
+	assert_string_equal(net.bearer, CREDENTIAL_WANTED);
+	run_for(20);
+	assert_string_equal(net.bearer, want);
+	pull_the_plug(2);
+
+	/* the next boot: without a ticket's help */
+	net.signed_time = 0;
+	net.bearer[0] = 0;
+	issue_credential = NULL;
+	issue_time = 0;
+	issue(0, 2, TICKET_POLICY_PUSH);
+	switch_on();
+	assert_true(ready(60));
+	run_for(1);
+	assert_int_equal(net.signed_time, 1800000000);
+	run_for(20);
+	assert_string_equal(net.bearer, want);
 }
 
 static void cold_fill_offline(void **state)
@@ -625,6 +672,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(cold_fill_offline),
+		T(credential_is_kept),
 		T(guest_writes_live_as_the_policy_says),
 		T(the_front_end_is_the_store_s),
 		T(damage_on_the_disk_offline_is_one_error),

@@ -76,11 +76,13 @@ static struct ticket sample(void)
 		.metered = true,
 		.frontend = TICKET_FRONTEND_AHCI,
 		.time_unix = 1700000000,
+		.has_credential = true,
 	};
 
 	assert_int_equal(guid_parse(t.uuid, UUID, 36), 0);
 	memset(t.version, 0xab, sizeof(t.version));
 	memset(t.esp, 0xcd, sizeof(t.esp));
+	memset(t.credential, 0x5e, sizeof(t.credential));
 	return t;
 }
 
@@ -110,6 +112,8 @@ static void ticket_round_trip(void **state)
 	assert_true(got.metered);
 	assert_int_equal(got.frontend, TICKET_FRONTEND_AHCI);
 	assert_true(got.time_unix == t.time_unix);
+	assert_true(got.has_credential);
+	assert_memory_equal(got.credential, t.credential, sizeof(t.credential));
 	assert_int_equal(sigtext_verify(text, n, pub, 1), 0);
 }
 
@@ -186,6 +190,8 @@ static void strictness(void **state)
 		MUST "fill_limit 1k\n",
 		MUST "fill_limit 4294967296\n",
 		MUST "time 18446744073709551616\n",
+		MUST "credential abcd\n",
+		MUST "credential none\n",
 		MUST "time 99999999999999999999999\n",
 		MUST "esp " HEX64 "0\n",
 		MUST "esp 0011\n",

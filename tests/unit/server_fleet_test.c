@@ -92,9 +92,9 @@ static void reports(void **state)
 	assert_int_equal(fleet_seen(f, &b), 1);
 	assert_int_equal(fleet_seen(f, &b), 1);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
-		assert_int_equal(fleet_report(f, bad[i], strlen(bad[i]), "a"), -EINVAL);
-	assert_int_equal(fleet_report(f, "{\"uuid\":\"" UUID "\"}\0x", 49, "a"), -EINVAL);
-	assert_int_equal(fleet_report(f, report, strlen(report), "192.0.2.8"), 0);
+		assert_int_equal(fleet_report(f, bad[i], strlen(bad[i]), "a", ""), -EINVAL);
+	assert_int_equal(fleet_report(f, "{\"uuid\":\"" UUID "\"}\0x", 49, "a", ""), -EINVAL);
+	assert_int_equal(fleet_report(f, report, strlen(report), "192.0.2.8", ""), 0);
 	fleet_close(f);
 	assert_int_equal(fleet_open(&f, path), 0);
 	assert_int_equal(fleet_list(f, &json), 0);
@@ -203,7 +203,7 @@ static void settings(void **state)
 	assert_int_equal(change(f, a, "{\"reset_once\": true}"), 0);
 	assert_int_equal(fleet_ticket_made(f, a, &t), 0);
 	assert_int_equal(t.policy, TICKET_POLICY_BOOT);
-	assert_int_equal(fleet_report(f, up, strlen(up), "a"), 0);
+	assert_int_equal(fleet_report(f, up, strlen(up), "a", ""), 0);
 	t.policy = TICKET_POLICY_PUSH;
 	assert_int_equal(fleet_ticket_made(f, a, &t), 0);
 	assert_int_equal(t.policy, TICKET_POLICY_PUSH);
@@ -344,12 +344,54 @@ static void migration(void **state)
 	assert_int_equal(fleet_open(&f, path), -EOPNOTSUPP);
 }
 
+/* none -> offered -> proven, and what each accepts. */
+static void credentials(void **state)
+{
+	const char *report = "{\"uuid\":\"" UUID "\",\"disk\":\"D1\",\"state\":\"ready\"}";
+	char first[CREDENTIAL_TEXT_BYTES], second[CREDENTIAL_TEXT_BYTES];
+	struct fleet *f = begin();
+	long long id = seen(f, UUID, "D1"), other = seen(f, UUID2, "D2");
+	u8 c[CREDENTIAL_BYTES];
+
+	(void)state;
+	/* a PC over plain HTTP, or without a disk: as it always was */
+	assert_int_equal(fleet_credential_check(f, id, ""), CREDENTIAL_FINE);
+	assert_int_equal(fleet_credential_check(f, id, "frt_admin"), CREDENTIAL_FINE);
+	assert_int_equal(fleet_credential_check(f, id, CREDENTIAL_WANTED), CREDENTIAL_ISSUE);
+	assert_int_equal(fleet_credential_issue(f, id, c), 0);
+	credential_text(first, c);
+	/* the answer was lost: another one, and the first is worth nothing */
+	assert_int_equal(fleet_credential_check(f, id, CREDENTIAL_WANTED), CREDENTIAL_ISSUE);
+	assert_int_equal(fleet_credential_issue(f, id, c), 0);
+	credential_text(second, c);
+	assert_string_not_equal(first, second);
+	assert_int_equal(fleet_credential_check(f, id, first), CREDENTIAL_ISSUE);
+	assert_int_equal(fleet_credential_check(f, other, second), CREDENTIAL_ISSUE);
+	assert_int_equal(fleet_report(f, report, strlen(report), "a", CREDENTIAL_WANTED), 0);
+	/* proven: nothing else any more */
+	assert_int_equal(fleet_credential_check(f, id, second), CREDENTIAL_FINE);
+	assert_int_equal(fleet_credential_check(f, id, second), CREDENTIAL_FINE);
+	assert_int_equal(fleet_credential_check(f, id, first), CREDENTIAL_REFUSED);
+	assert_int_equal(fleet_credential_check(f, id, CREDENTIAL_WANTED), CREDENTIAL_REFUSED);
+	assert_int_equal(fleet_credential_check(f, id, ""), CREDENTIAL_REFUSED);
+	assert_int_equal(fleet_report(f, report, strlen(report), "a", ""), -EACCES);
+	assert_int_equal(fleet_report(f, report, strlen(report), "a", first), -EACCES);
+	assert_int_equal(fleet_report(f, report, strlen(report), "a", second), 0);
+	/* forgotten: from the beginning, and what it has is no key any more */
+	assert_int_equal(fleet_machine_forget(f, id), 0);
+	id = seen(f, UUID, "D1");
+	assert_int_equal(fleet_credential_check(f, id, second), CREDENTIAL_ISSUE);
+	assert_int_equal(fleet_credential_check(f, id, ""), CREDENTIAL_FINE);
+	fleet_close(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reports),  cmocka_unit_test(identity), cmocka_unit_test(enrolment),
 		cmocka_unit_test(settings),	cmocka_unit_test(tokens),
 		cmocka_unit_test(history),  cmocka_unit_test(rollouts), cmocka_unit_test(migration),
+		cmocka_unit_test(credentials),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, drop_folder);
