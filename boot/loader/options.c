@@ -176,7 +176,8 @@ static const struct option_kind {
 	bool (*valid)(struct span value);
 	const char *want;
 } kinds[OPTION_COUNT] = {
-	[OPTION_SERVER] = { "server", is_server, "an address and port like 10.0.0.1:80 or https://10.0.0.1:443" },
+	[OPTION_SERVER] = { "server", is_server,
+			    "an address and port like 10.0.0.1:80 or https://10.0.0.1:443" },
 	[OPTION_MODE] = { "mode", is_mode, "normal or null" },
 	[OPTION_IP] = { "ip", is_ip, "dhcp or address/length,gateway" },
 	[OPTION_VERBOSE] = { "verbose", is_switch, "0 or 1" },

@@ -304,10 +304,13 @@ static void requests(void **state)
 	assert_int_equal(http_request(out, 20, "GET", "/v1/x", "h", -1), -EMSGSIZE);
 	n = http_request_as(out, sizeof(out), "GET", "/r", "h", "frm_1", -1);
 	assert_int_equal(n, strlen(out));
-	assert_string_equal(out, "GET /r HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer frm_1\r\n\r\n");
+	assert_string_equal(out, "GET /r HTTP/1.1\r\nHost: h\r\n"
+				 "Authorization: Bearer frm_1\r\n\r\n");
 	for (size_t room = 0; room <= (size_t)n; room++)
-		assert_int_equal(http_request_as(out, room, "GET", "/r", "h", "frm_1", -1), -EMSGSIZE);
-	assert_int_equal(http_request_as(out, sizeof(out), "GET", "/r", "h", "a\r\nb", -1), -EINVAL);
+		assert_int_equal(http_request_as(out, room, "GET", "/r", "h", "frm_1", -1),
+				 -EMSGSIZE);
+	assert_int_equal(http_request_as(out, sizeof(out), "GET", "/r", "h", "a\r\nb", -1),
+			 -EINVAL);
 }
 
 int main(void)

@@ -137,8 +137,9 @@ static void refuses_bad_values(void **state)
 	static const char *const bad[] = {
 		"server", "server 10.0.0.1", "server 10.0.0.1:0", "server 10.0.0.1:65536",
 		"server 10.0.0:80", "server 10.0.0.1.2:80", "server 10.0.0.256:80",
-		"server https://10.0.0.1", "server https://", "server http://", "server :80", "server 1.2.3.4:",
-		"server 1.2.3.4:80/x", "server https://http://1.2.3.4:80", "mode", "mode Null", "ip 10.0.0.1", "ip 10.0.0.1/24",
+		"server https://10.0.0.1", "server https://", "server http://", "server :80",
+		"server 1.2.3.4:", "server 1.2.3.4:80/x", "server https://http://1.2.3.4:80",
+		"mode", "mode Null", "ip 10.0.0.1", "ip 10.0.0.1/24",
 		"ip 10.0.0.1/31,10.0.0.2", "ip 10.0.0.1/24,", "wait -1", "wait 86401",
 		"wait 1000000000000", "verbose", "loader EFI\\x", "loader \\", "fallback local",
 		"server 1.2.3.4:80\x01",
