@@ -111,14 +111,6 @@ static struct machine {
 
 /* ------------------------------------------------- start */
 
-static const struct handoff_pci *find_pci(const struct handoff *h, enum handoff_pci_kind kind)
-{
-	for (u32 i = 0; i < h->pci_count && i < HANDOFF_PCI_MAX; i++)
-		if (h->pci[i].kind == kind)
-			return &h->pci[i];
-	return NULL;
-}
-
 /* Reserved in the guest's memory map; from here on it is not there either. */
 static struct mmio_region memory_region = { .mode = MMIO_ABSENT, .name = "memory-disk" };
 
