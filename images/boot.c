@@ -40,7 +40,7 @@
 extern char **environ;
 
 struct boot_args {
-	const char *data, *key, *efi, *ipxe, *url, *netboot_url;
+	const char *data, *key, *efi, *ipxe, *ipxe_efi, *url, *netboot_url, *sign_key, *sign_cert;
 	char server[136]; /* of @url: host:port, or https://host:port; no slash behind */
 	char netboot[128]; /* host:port, where iPXE fetches */
 	struct cli_texts options;
@@ -55,6 +55,9 @@ static const struct cli_option options[] = {
 	CLI_TEXT("netboot", struct boot_args, netboot_url),
 	CLI_TEXTS("option", struct boot_args, options),
 	CLI_TEXT("ipxe", struct boot_args, ipxe),
+	CLI_TEXT("ipxe-efi", struct boot_args, ipxe_efi),
+	CLI_TEXT("sign-key", struct boot_args, sign_key),
+	CLI_TEXT("sign-cert", struct boot_args, sign_cert),
 	CLI_FLAG("no-esp", struct boot_args, no_esp),
 	CLI_FLAG("quiet", struct boot_args, quiet),
 	{ 0 },
@@ -62,8 +65,8 @@ static const struct cli_option options[] = {
 
 /* The files, as they will lie in netboot/. */
 struct boot_files {
-	u8 *efi;
-	size_t efi_bytes;
+	u8 *efi, *ipxe;
+	size_t efi_bytes, ipxe_bytes; /* no iPXE: NULL */
 	char conf[CONF_MAX];
 	char *script;
 };
@@ -136,6 +139,8 @@ static enum cli_exit parse(const struct cli_command *c, struct boot_args *a, int
 					 a->options.text[i]);
 	if (!a->data || !a->efi || !a->url || argc)
 		return cli_usage(c, "--data, --efi and --server are needed");
+	if (!a->sign_key != !a->sign_cert)
+		return cli_usage(c, "--sign-key and --sign-cert go together");
 	if (parse_server(a->url, a->server, sizeof(a->server)))
 		return cli_usage(c, "--server is http[s]://address:port, not \"%s\"", a->url);
 	if (!a->netboot_url)
@@ -231,15 +236,16 @@ static int make_script(struct boot_files *f, const struct boot_args *a)
 	return out ? err : -ENOMEM;
 }
 
-/* Run one of mtools; its own words say what is wrong. */
-static int run_tool(const char *const argv[])
+/* Run a program of @package; its own words say what is wrong. */
+static int run_tool(const char *package, const char *const argv[])
 {
 	int status;
 	pid_t pid;
 	int err = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
 
 	if (err) {
-		cli_error("cannot run %s: %s; install the package mtools", argv[0], strerror(err));
+		cli_error("cannot run %s: %s; install the package %s", argv[0], strerror(err),
+			  package);
 		return -err;
 	}
 	while (waitpid(pid, &status, 0) < 0)
@@ -250,6 +256,35 @@ static int run_tool(const char *const argv[])
 		return -EIO;
 	}
 	return 0;
+}
+
+/*
+ * Sign a PE file for Secure Boot, in place. Behind the site's key, which the signature
+ * covers; before the ESP is made, which holds the same file. tmp/ is ours.
+ */
+static int sign(const struct boot_args *a, const struct datadir *d, u8 **pe, size_t *bytes)
+{
+	char in[4096], out[4096];
+	const char *const argv[] = { "sbsign", "--key", a->sign_key, "--cert", a->sign_cert,
+				     "--output", out, in, NULL };
+	int err;
+
+	if (!a->sign_key || !*pe)
+		return 0;
+	fmt_snprintf(in, sizeof(in), "%s/tmp/sign.efi", a->data);
+	fmt_snprintf(out, sizeof(out), "%s/tmp/signed.efi", a->data);
+	err = datadir_write(d, "tmp/sign.efi", *pe, *bytes, 0644);
+	if (!err)
+		err = run_tool("sbsigntool", argv);
+	free(*pe);
+	*pe = NULL;
+	if (!err)
+		err = read_file(out, EFI_MAX, pe, bytes);
+	if (err)
+		cli_error("cannot sign with %s: %s", a->sign_key, strerror(-err));
+	unlink(in);
+	unlink(out);
+	return err;
 }
 
 /*
@@ -287,7 +322,7 @@ static int make_esp(const char *data, const char *image)
 	setenv("MTOOLSRC", "/dev/null", 1);
 	setenv("MTOOLS_SKIP_CHECK", "1", 1);
 	for (size_t i = 0; !err && i < ARRAY_SIZE(steps); i++)
-		err = run_tool(steps[i]);
+		err = run_tool("mtools", steps[i]);
 	return err;
 }
 
@@ -348,6 +383,9 @@ static int write_files(const struct datadir *d, const struct boot_files *f)
 	int err = datadir_write(d, "netboot/freshet.efi", f->efi, f->efi_bytes, 0644);
 
 	if (!err)
+		err = f->ipxe ? datadir_write(d, "netboot/ipxe.efi", f->ipxe, f->ipxe_bytes, 0644) :
+				0;
+	if (!err)
 		err = datadir_write(d, "netboot/freshet.conf", f->conf, strlen(f->conf), 0644);
 	if (!err)
 		err = datadir_write(d, "netboot/boot.ipxe", f->script, strlen(f->script), 0644);
@@ -368,6 +406,15 @@ static enum cli_exit build_locked(const struct boot_args *a, struct datadir *d,
 		cli_error("cannot read %s: %s; build it with make", a->efi, strerror(-err));
 	if (!err)
 		err = fill_sitekey(f, pub, a->efi);
+	if (!err && a->ipxe_efi) {
+		err = read_file(a->ipxe_efi, EFI_MAX, &f->ipxe, &f->ipxe_bytes);
+		if (err)
+			cli_error("cannot read %s: %s", a->ipxe_efi, strerror(-err));
+	}
+	if (!err)
+		err = sign(a, d, &f->efi, &f->efi_bytes);
+	if (!err)
+		err = sign(a, d, &f->ipxe, &f->ipxe_bytes);
 	if (!err)
 		err = make_conf(f, a);
 	if (!err)
@@ -414,6 +461,7 @@ static enum cli_exit run_build(const struct cli_command *c, int argc, char **arg
 		datadir_close(&d);
 	}
 	free(f.efi);
+	free(f.ipxe);
 	free(f.script);
 	key_free(key);
 	return ret;
@@ -435,6 +483,9 @@ const struct cli_command cmd_boot_build = {
 		"  --ipxe FILE      the script's template (default " TEMPLATE_PATH ",\n"
 		"                   the installed one, or one built in); @SERVER@ and @OPTIONS@\n"
 		"                   are replaced\n"
+		"  --ipxe-efi FILE  iPXE itself, served as /ipxe.efi, for boots by HTTP\n"
+		"  --sign-key FILE  sign freshet.efi and iPXE for Secure Boot, with this key\n"
+		"  --sign-cert FILE and its certificate, both PEM; runs sbsign\n"
 		"  --no-esp         leave the ESP alone: PCs cannot boot offline\n"
 		"  --quiet          no progress\n"
 		"\n"

@@ -30,7 +30,7 @@ extern const struct cli_command cmd_image_build, cmd_image_verify, cmd_image_ls,
 extern const struct cli_command cmd_image_show, cmd_image_diff, cmd_image_mount, cmd_image_rm;
 extern const struct cli_command cmd_gc, cmd_push, cmd_pull, cmd_cost, cmd_doctor;
 extern const struct cli_command cmd_channel_set, cmd_channel_show, cmd_channel_ls;
-extern const struct cli_command cmd_boot_build;
+extern const struct cli_command cmd_boot_build, cmd_boot_dnsmasq;
 extern const struct cli_command cmd_site_set, cmd_site_show;
 extern const struct cli_command cmd_store_check, cmd_store_dump, cmd_store_repair;
 extern const struct cli_command cmd_machine_ls, cmd_machine_show, cmd_machine_set;

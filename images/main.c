@@ -24,7 +24,7 @@ static const struct cli_command *const commands[] = {
 	&cmd_token_ls,	      &cmd_token_add,	   &cmd_token_rm,	 &cmd_status,
 	&cmd_log,	      &cmd_audit,	   &cmd_boot_build,	 &cmd_site_set,
 	&cmd_site_show,	      &cmd_store_check,	   &cmd_store_dump,	 &cmd_store_repair,
-	&cmd_doctor,	      &cmd_swarm,
+	&cmd_doctor,	      &cmd_swarm,		&cmd_boot_dnsmasq,
 };
 
 static void print_commands(FILE *f, const char *group)

@@ -17,7 +17,7 @@ images-swarm := images/swarm.c images/swarm_pc.c images/swarm_disk.c images/swar
 	deploy_report.c imagemap.c sched.c guestio.c bind.c stage.c disk.c)
 
 freshet-src += images/main.c images/cli.c images/options.c images/key.c images/image.c images/builder.c \
-	images/source.c images/walk.c images/channel.c images/site.c images/boot.c images/pe.c \
+	images/source.c images/walk.c images/channel.c images/site.c images/boot.c images/netboot.c images/pe.c \
 	images/remote.c images/push.c images/admin_cmd.c images/upkeep.c images/reader.c \
 	images/nbd_server.c images/doctor.c \
 	$(images-data) $(images-format) $(images-base) $(images-store) $(images-swarm)

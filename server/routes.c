@@ -249,6 +249,7 @@ static int answer_netboot(struct site *s, const struct site_request *q, const u8
 		{ "/boot.ipxe", "netboot/boot.ipxe", "text/plain" },
 		{ "/freshet.conf", "netboot/freshet.conf", "text/plain" },
 		{ "/freshet.efi", "netboot/freshet.efi", "application/efi" },
+		{ "/ipxe.efi", "netboot/ipxe.efi", "application/efi" },
 	};
 
 	(void)digest;
@@ -266,7 +267,7 @@ static const struct route routes[] = {
 	{ "/v1/boot", false, answer_boot },
 	{ "/v1/report", true, answer_report },	   { "/v1/machines", false, answer_machines },
 	{ "/boot.ipxe", false, answer_netboot },   { "/freshet.efi", false, answer_netboot },
-	{ "/freshet.conf", false, answer_netboot },
+	{ "/freshet.conf", false, answer_netboot }, { "/ipxe.efi", false, answer_netboot },
 	{ "/metrics", false, answer_metrics },
 };
 
