@@ -14,7 +14,7 @@
  *
  * With event indices a doorbell rings once, at the next entry used after it was
  * asked for; without them the device is asked to ring or not by a flag. Either
- * way who asks must look again afterwards (virtq_bell()).
+ * way who asks must look again afterwards (virtio_queue_bell()).
  *
  * The store of avail->idx and the load of used->flags or avail_event must not
  * change places, nor the store of used_event and the load of used->idx: a full
@@ -232,7 +232,7 @@ static u16 round_down(u32 size)
  *
  * After virtio_negotiate(). Return: 0; -ENODEV when there is no such queue; -ENOMEM.
  */
-int virtio_queue_alloc(struct virtio *v, struct virtq *q, u16 index)
+int virtio_queue_alloc(struct virtio *v, struct virtio_queue *q, u16 index)
 {
 	u32 size, used_off;
 	u8 *p;
@@ -263,17 +263,17 @@ static void address_w(struct virtio *v, u32 off, u64 dma)
 	common_w(v, off + 4, 4, (u32)(dma >> 32));
 }
 
-static volatile u16 *used_event(const struct virtq *q)
+static volatile u16 *used_event(const struct virtio_queue *q)
 {
 	return (volatile u16 *)((volatile u8 *)q->avail + VIRTQ_AVAIL_BYTES(q->size) - 2);
 }
 
-static volatile u16 *avail_event(const struct virtq *q)
+static volatile u16 *avail_event(const struct virtio_queue *q)
 {
 	return (volatile u16 *)((volatile u8 *)q->used + VIRTQ_USED_BYTES(q->size) - 2);
 }
 
-static void queue_clear(struct virtq *q)
+static void queue_clear(struct virtio_queue *q)
 {
 	q->tail = q->kicked = 0;
 	q->free = 0;
@@ -288,7 +288,7 @@ static void queue_clear(struct virtq *q)
 	q->used->idx = 0;
 	*avail_event(q) = 0;
 	__atomic_store_n(&q->seen, 0, __ATOMIC_RELAXED);
-	virtq_bell(q, false);
+	virtio_queue_bell(q, false);
 }
 
 /**
@@ -298,7 +298,7 @@ static void queue_clear(struct virtq *q)
  * After virtio_reset() and virtio_negotiate(), also a second time.
  * Return: 0; -EIO when the device's word makes no sense.
  */
-int virtio_queue_start(struct virtq *q, u16 vector)
+int virtio_queue_start(struct virtio_queue *q, u16 vector)
 {
 	struct virtio *v = q->v;
 	u64 avail = q->dma + VIRTQ_DESC_BYTES(q->size);
@@ -324,12 +324,12 @@ int virtio_queue_start(struct virtq *q, u16 vector)
 /* ---------------------------------------------------------------- entries */
 
 /**
- * virtq_add() - make a chain of @n pieces available; virtq_kick() tells
- * @head: out, what virtq_pop() will name
+ * virtio_queue_add() - make a chain of @n pieces available; virtio_queue_kick() tells
+ * @head: out, what virtio_queue_pop() will name
  *
  * Return: 0; -ENOBUFS when there are not so many descriptors.
  */
-int virtq_add(struct virtq *q, const struct virtq_seg *segs, u32 n, u16 *head)
+int virtio_queue_add(struct virtio_queue *q, const struct virtio_seg *segs, u32 n, u16 *head)
 {
 	u16 i = q->free;
 
@@ -355,8 +355,8 @@ int virtq_add(struct virtq *q, const struct virtq_seg *segs, u32 n, u16 *head)
 	return 0;
 }
 
-/** virtq_kick() - what was added is the device's now */
-void virtq_kick(struct virtq *q)
+/** virtio_queue_kick() - what was added is the device's now */
+void virtio_queue_kick(struct virtio_queue *q)
 {
 	u16 old = q->kicked;
 	bool tell;
@@ -373,7 +373,7 @@ void virtq_kick(struct virtq *q)
 }
 
 /* The chain goes back to the free list, by what we know of it. */
-static void chain_free(struct virtq *q, u16 head)
+static void chain_free(struct virtio_queue *q, u16 head)
 {
 	u16 last = head;
 
@@ -386,15 +386,15 @@ static void chain_free(struct virtq *q, u16 head)
 }
 
 /**
- * virtq_pop() - the next chain that the device has used
+ * virtio_queue_pop() - the next chain that the device has used
  * @bytes: out, what it says to have written: to be checked by the caller
  *
  * Entries that name no chain of ours are skipped.
  * Return: false: there is none.
  */
-bool virtq_pop(struct virtq *q, u16 *head, u32 *bytes)
+bool virtio_queue_pop(struct virtio_queue *q, u16 *head, u32 *bytes)
 {
-	while (virtq_work(q)) {
+	while (virtio_queue_work(q)) {
 		volatile struct virtq_used_elem *u = &q->used->ring[q->seen & (q->size - 1)];
 		u32 id;
 
@@ -413,11 +413,11 @@ bool virtq_pop(struct virtq *q, u16 *head, u32 *bytes)
 }
 
 /**
- * virtq_bell() - ring at the next entry used, or do not
+ * virtio_queue_bell() - ring at the next entry used, or do not
  *
  * What was used before this call does not ring: look again after it.
  */
-void virtq_bell(struct virtq *q, bool on)
+void virtio_queue_bell(struct virtio_queue *q, bool on)
 {
 	u16 seen = q->seen;
 

@@ -21,7 +21,7 @@ struct virtio {
 };
 
 /* A piece of a chain: what the device reads comes before what it writes. */
-struct virtq_seg {
+struct virtio_seg {
 	u64 dma;
 	u32 bytes;
 	bool write;
@@ -32,7 +32,7 @@ struct virtq_seg {
  * decides by is its own: which heads are out, how long their chains are, which
  * descriptors are free.
  */
-struct virtq {
+struct virtio_queue {
 	struct virtio *v; /* (c) */
 	u16 index, size; /* (c) size: a power of two */
 	u32 notify; /* (c) where to write */
@@ -52,8 +52,8 @@ int virtio_probe(struct virtio *v, struct bus_dev *bus);
 int virtio_reset(struct virtio *v);
 int virtio_negotiate(struct virtio *v, u64 want);
 int virtio_config_vector(struct virtio *v, u16 vector);
-int virtio_queue_alloc(struct virtio *v, struct virtq *q, u16 index);
-int virtio_queue_start(struct virtq *q, u16 vector);
+int virtio_queue_alloc(struct virtio *v, struct virtio_queue *q, u16 index);
+int virtio_queue_start(struct virtio_queue *q, u16 vector);
 void virtio_start(struct virtio *v);
 void virtio_fail(struct virtio *v);
 bool virtio_broken(struct virtio *v);
@@ -67,13 +67,13 @@ u8 virtio_config8(struct virtio *v, u32 off);
 u16 virtio_config16(struct virtio *v, u32 off);
 u32 virtio_config32(struct virtio *v, u32 off);
 
-int virtq_add(struct virtq *q, const struct virtq_seg *segs, u32 n, u16 *head);
-void virtq_kick(struct virtq *q);
-bool virtq_pop(struct virtq *q, u16 *head, u32 *bytes);
-void virtq_bell(struct virtq *q, bool on);
+int virtio_queue_add(struct virtio_queue *q, const struct virtio_seg *segs, u32 n, u16 *head);
+void virtio_queue_kick(struct virtio_queue *q);
+bool virtio_queue_pop(struct virtio_queue *q, u16 *head, u32 *bytes);
+void virtio_queue_bell(struct virtio_queue *q, bool on);
 
-/** virtq_work() - has the device used something that was not looked at? Any context. */
-static inline bool virtq_work(const struct virtq *q)
+/** virtio_queue_work() - has the device used something that was not looked at? Any context. */
+static inline bool virtio_queue_work(const struct virtio_queue *q)
 {
 	return q->used->idx != __atomic_load_n(&q->seen, __ATOMIC_RELAXED);
 }

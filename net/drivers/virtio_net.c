@@ -60,7 +60,7 @@ struct tx_slot {
 struct virtio_net {
 	struct netif_dev dev;
 	struct virtio v;
-	struct virtq rx, tx, ctrl;
+	struct virtio_queue rx, tx, ctrl;
 	u8 *rx_buf; /* (c) */
 	u64 rx_buf_dma;
 	struct virtio_net_hdr *tx_hdr; /* (c) one for each head */
@@ -100,15 +100,15 @@ static u8 *rx_at(struct virtio_net *n, u32 id)
 
 /*
  * Give a buffer to the device. The free list is last in, first out, so that
- * what virtq_pop() has just freed is what virtq_add() takes: head and buffer
+ * what virtio_queue_pop() has just freed is what virtio_queue_add() takes: head and buffer
  * stay the same number.
  */
 static void rx_give(struct virtio_net *n, u32 id)
 {
-	struct virtq_seg s = { n->rx_buf_dma + (u64)id * RX_BUF_BYTES, RX_BUF_BYTES, true };
+	struct virtio_seg s = { n->rx_buf_dma + (u64)id * RX_BUF_BYTES, RX_BUF_BYTES, true };
 	u16 head;
 
-	if (virtq_add(&n->rx, &s, 1, &head) || head != id)
+	if (virtio_queue_add(&n->rx, &s, 1, &head) || head != id)
 		plat_panic("virtio_net: buffer %u is not its descriptor", id);
 }
 
@@ -168,14 +168,14 @@ static u32 rx_drain(struct virtio_net *n, input_fn input, void *ctx)
 	u32 frames = 0, bytes;
 	u16 id;
 
-	while (frames < n->rx.size && virtq_pop(&n->rx, &id, &bytes)) {
+	while (frames < n->rx.size && virtio_queue_pop(&n->rx, &id, &bytes)) {
 		__atomic_store_n(&n->recent, true, __ATOMIC_RELAXED);
 		rx_one(n, id, bytes, input, ctx);
 		rx_give(n, id);
 		frames++;
 	}
 	if (frames)
-		virtq_kick(&n->rx);
+		virtio_queue_kick(&n->rx);
 	return frames;
 }
 
@@ -191,7 +191,7 @@ static u32 tx_reap(struct virtio_net *n)
 	u32 frames = 0, bytes;
 	u16 head;
 
-	while (virtq_pop(&n->tx, &head, &bytes)) {
+	while (virtio_queue_pop(&n->tx, &head, &bytes)) {
 		struct tx_slot s = n->slot[head];
 
 		n->slot[head] = (struct tx_slot){ 0 };
@@ -211,7 +211,7 @@ static u32 tx_reap(struct virtio_net *n)
 static int virtio_net_tx(struct netif_dev *d, const struct netif_tx *t)
 {
 	struct virtio_net *n = to_vn(d);
-	struct virtq_seg segs[TX_SEGS];
+	struct virtio_seg segs[TX_SEGS];
 	struct virtio_net_hdr *h;
 	u16 head = n->tx.free;
 
@@ -226,19 +226,19 @@ static int virtio_net_tx(struct netif_dev *d, const struct netif_tx *t)
 		h->csum_start = t->csum_start;
 		h->csum_offset = (u16)(t->csum_at - t->csum_start);
 	}
-	segs[0] = (struct virtq_seg){ n->tx_hdr_dma + head * sizeof(*h), HDR_BYTES, false };
+	segs[0] = (struct virtio_seg){ n->tx_hdr_dma + head * sizeof(*h), HDR_BYTES, false };
 	for (u32 i = 0; i < t->n; i++)
-		segs[i + 1] = (struct virtq_seg){ t->segs[i].pa.v, t->segs[i].bytes, false };
-	if (virtq_add(&n->tx, segs, t->n + 1, &head))
+		segs[i + 1] = (struct virtio_seg){ t->segs[i].pa.v, t->segs[i].bytes, false };
+	if (virtio_queue_add(&n->tx, segs, t->n + 1, &head))
 		return -ENOBUFS;
 	n->slot[head] = (struct tx_slot){ t->done, t->ctx, t->bell, true };
 	if (!n->tx_out++)
 		n->tx_since_ns = plat_time_ns();
 	if (t->bell) {
 		bells_set(n, n->tx_bells + 1);
-		virtq_bell(&n->tx, n->dev.irq);
+		virtio_queue_bell(&n->tx, n->dev.irq);
 	}
-	virtq_kick(&n->tx);
+	virtio_queue_kick(&n->tx);
 	return 0;
 }
 
@@ -271,13 +271,13 @@ static u32 ctrl_build(struct virtio_net *n, u8 *p)
 /* The next command of the filter's three, when the one before is answered. */
 static void ctrl_run(struct virtio_net *n)
 {
-	struct virtq_seg segs[2];
+	struct virtio_seg segs[2];
 	u32 bytes;
 	u16 head;
 
 	if (!n->ctrl_mem)
 		return;
-	if (n->ctrl_out && virtq_pop(&n->ctrl, &head, &bytes)) {
+	if (n->ctrl_out && virtio_queue_pop(&n->ctrl, &head, &bytes)) {
 		n->ctrl_out = false;
 		if (n->ctrl_mem[CTRL_ACK] != VIRTIO_NET_OK)
 			log_limited(LOG_WARN, "virtio-net: filter refused");
@@ -285,12 +285,12 @@ static void ctrl_run(struct virtio_net *n)
 	if (n->ctrl_out || n->step == CTRL_DONE)
 		return;
 	n->ctrl_mem[CTRL_ACK] = VIRTIO_NET_ERR;
-	segs[0] = (struct virtq_seg){ n->ctrl_dma + CTRL_CMD,
+	segs[0] = (struct virtio_seg){ n->ctrl_dma + CTRL_CMD,
 				      ctrl_build(n, n->ctrl_mem + CTRL_CMD), false };
-	segs[1] = (struct virtq_seg){ n->ctrl_dma + CTRL_ACK, 1, true };
-	if (virtq_add(&n->ctrl, segs, 2, &head))
+	segs[1] = (struct virtio_seg){ n->ctrl_dma + CTRL_ACK, 1, true };
+	if (virtio_queue_add(&n->ctrl, segs, 2, &head))
 		return;
-	virtq_kick(&n->ctrl);
+	virtio_queue_kick(&n->ctrl);
 	n->ctrl_out = true;
 	n->step++;
 }
@@ -357,8 +357,8 @@ static int hw_start(struct virtio_net *n)
 	for (u32 i = 0; i < n->rx.size; i++)
 		rx_give(n, i);
 	virtio_start(&n->v);
-	virtq_bell(&n->rx, n->dev.irq);
-	virtq_kick(&n->rx);
+	virtio_queue_bell(&n->rx, n->dev.irq);
+	virtio_queue_kick(&n->rx);
 	link_read(n);
 	return 0;
 }
@@ -427,8 +427,8 @@ static u32 virtio_net_poll(struct netif_dev *d, input_fn input, void *ctx)
 
 	if (n->dev.irq) {
 		/* ask for the next doorbell, then look again: what came between does not ring */
-		virtq_bell(&n->rx, true);
-		virtq_bell(&n->tx, n->tx_bells);
+		virtio_queue_bell(&n->rx, true);
+		virtio_queue_bell(&n->tx, n->tx_bells);
 		tx += tx_reap(n);
 		rx += rx_drain(n, input, ctx);
 	}
@@ -451,8 +451,8 @@ static bool virtio_net_work(struct netif_dev *d)
 {
 	struct virtio_net *n = to_vn(d);
 
-	if (__atomic_exchange_n(&n->recent, false, __ATOMIC_RELAXED) || virtq_work(&n->rx) ||
-	    (__atomic_load_n(&n->tx_bells, __ATOMIC_RELAXED) && virtq_work(&n->tx)))
+	if (__atomic_exchange_n(&n->recent, false, __ATOMIC_RELAXED) || virtio_queue_work(&n->rx) ||
+	    (__atomic_load_n(&n->tx_bells, __ATOMIC_RELAXED) && virtio_queue_work(&n->tx)))
 		return true;
 	if (link_now(n) == __atomic_load_n(&n->link, __ATOMIC_RELAXED))
 		return false;

@@ -269,6 +269,15 @@ static bool e1000e_emul_poll(struct nic_emul *n)
 	return more;
 }
 
+/* A driver that waits for the link has neither ring on. */
+static bool e1000e_emul_active(struct nic_emul *n)
+{
+	struct e1000e_emul *e = to_emul(n);
+
+	return R(e, E1000_RCTL) & E1000_RCTL_EN || R(e, E1000_TCTL) & E1000_TCTL_EN ||
+	       R(e, E1000_IMS);
+}
+
 static void e1000e_emul_say(struct nic_emul *n)
 {
 	const struct e1000e_emul_stats *s = &to_emul(n)->n;
@@ -284,6 +293,7 @@ static const struct nic_emul_ops e1000e_emul_ops = {
 	.mmio = e1000e_emul_mmio,
 	.bell = e1000e_emul_bell,
 	.poll = e1000e_emul_poll,
+	.active = e1000e_emul_active,
 	.say = e1000e_emul_say,
 };
 

@@ -27,6 +27,11 @@ struct nic_emul_ops {
 	bool (*bell)(struct nic_emul *e, u64 off, u64 value);
 	/* The guest's frames out, interrupts that are due. True: call again at once. */
 	bool (*poll)(struct nic_emul *e);
+	/*
+	 * Has the guest a driver for it, or is a reset not over? Until then the real
+	 * card need not be polled for its sake.
+	 */
+	bool (*active)(struct nic_emul *e);
 	/* When poll() must run even if nothing happens, for moderation; ~0: never. May be NULL. */
 	u64 (*deadline_ns)(struct nic_emul *e);
 	/* Figures to the log. */

@@ -703,6 +703,11 @@ static bool virtio_net_poll(struct nic_emul *nic)
 	return more;
 }
 
+static bool virtio_net_active(struct nic_emul *nic)
+{
+	return of(nic)->status || of(nic)->resetting;
+}
+
 static void virtio_net_say(struct nic_emul *nic)
 {
 	const struct virtio_net_stats *n = &of(nic)->n;
@@ -719,6 +724,7 @@ static const struct nic_emul_ops virtio_net_ops = {
 	.mmio = virtio_net_mmio,
 	.bell = virtio_net_bell,
 	.poll = virtio_net_poll,
+	.active = virtio_net_active,
 	.say = virtio_net_say,
 };
 

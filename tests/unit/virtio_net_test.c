@@ -171,7 +171,8 @@ static u16 chain(struct gq *q, const u32 (*p)[2], u32 n, bool write, bool indire
 			(u16)after };
 	}
 	if (indirect)
-		*desc(q, head) = (struct virtq_desc){ GPA0 + table, 16 * n, VIRTQ_DESC_INDIRECT, 0 };
+		*desc(q, head) = (struct virtq_desc){ GPA0 + table, 16 * n,
+						      VIRTQ_DESC_INDIRECT, 0 };
 	q->next = (u16)(q->next + (indirect ? 1 : n));
 	publish(q, head);
 	return head;

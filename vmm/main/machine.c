@@ -289,7 +289,7 @@ static bool network_allowed(u64 now)
 /* With the guest's card there, the real one is polled for the guest. Is there more to do? */
 static bool network_wanted(u64 now)
 {
-	return !nic_presented() || stack_waits() || client_pending(m.source) >= 0 ||
+	return !nic_active() || stack_waits() || client_pending(m.source) >= 0 ||
 	       client_busy(m.source) || client_deadline_ns(m.source) <= now;
 }
 
@@ -306,6 +306,17 @@ static bool network_poll(u64 now)
 	m.net_credit_ns -= (s64)(plat_time_ns() - now);
 	m.net_credit_ns = MAX(m.net_credit_ns, -(s64)BACKGROUND_DEBT_NS);
 	return client_busy(m.source);
+}
+
+/* Frames of the VMM's that the guest's card makes us take are background work, too. */
+static bool guest_network_poll(u64 from)
+{
+	bool vmm_only, more = nic_poll(&vmm_only);
+
+	if (vmm_only)
+		m.net_credit_ns = MAX(m.net_credit_ns - (s64)(plat_time_ns() - from),
+				      -(s64)BACKGROUND_DEBT_NS);
+	return more;
 }
 
 static bool fill_waits(void)
@@ -404,7 +415,7 @@ bool machine_poll(void)
 	else
 		backends_poll();
 	at = phase_done(at, "disk");
-	more |= nic_poll();
+	more |= guest_network_poll(at);
 	if (m.source)
 		more |= network_poll(at);
 	nic_signal();

@@ -13,7 +13,8 @@
  * The guest's notifications are marks and a kick of the pump, its register
  * accesses take the pump. In the pump nic_poll() comes first and nic_signal()
  * last, as the VMM's own network work may receive for the guest, too. The real
- * card's doorbell is an NMI, the guest's interrupts are ICR writes (pci_virt_irq()).
+ * card's doorbell is an NMI, the guest's interrupts are ICR writes
+ * (pci_virt_irq()). Until the guest has a driver, nothing of this happens.
  *
  * A real card without messages has no doorbell: while the guest's driver runs,
  * a tick polls it.
@@ -292,27 +293,34 @@ void nic_present(void)
 /* ------------------------------------------------- the pump's round */
 
 /** nic_poll() - see nic.h */
-bool nic_poll(void)
+bool nic_poll(bool *vmm_only)
 {
+	const struct share_counters *c;
+	u64 guest, vmm;
 	bool more;
 
-	if (!n.virt)
+	*vmm_only = false;
+	if (!nic_active())
 		return false;
+	c = share_counters(n.share);
+	guest = c->rx_guest + c->tx_guest;
+	vmm = c->rx_vmm;
 	more = n.emul->ops->poll(n.emul);
 	more |= share_poll(n.share) >= BURST;
 	more |= n.emul->ops->poll(n.emul);
+	*vmm_only = c->rx_vmm != vmm && c->rx_guest + c->tx_guest == guest;
 	return more;
 }
 
 void nic_signal(void)
 {
-	if (n.virt)
+	if (nic_active())
 		n.emul->ops->poll(n.emul);
 }
 
-bool nic_presented(void)
+bool nic_active(void)
 {
-	return n.virt;
+	return n.virt && n.emul->ops->active(n.emul);
 }
 
 bool nic_polled(void)
@@ -322,7 +330,7 @@ bool nic_polled(void)
 
 bool nic_guest_waits(void)
 {
-	return n.virt && nic_polled() && pci_virt_msix_enabled(n.virt);
+	return nic_active() && nic_polled();
 }
 
 bool nic_explains_nmi(void)

@@ -19,11 +19,15 @@ const u8 *nic_mac(void);
 void nic_attach(void);
 /* The firmware has gone: the guest's card appears. */
 void nic_present(void);
-/* The guest's frames, both ways. True: call again at once. Pump only. */
-bool nic_poll(void);
+/*
+ * The guest's frames, both ways. True: call again at once. *vmm_only: the real
+ * card had nothing but frames of the VMM's. Pump only.
+ */
+bool nic_poll(bool *vmm_only);
 /* Tell the guest what it has not been told since. Pump only. */
 void nic_signal(void);
-bool nic_presented(void);
+/* The real card is polled for the guest's sake. Pump only. */
+bool nic_active(void);
 /* Does the real card want to be looked at from a tick, having no doorbell? Pump only. */
 bool nic_polled(void);
 /* The same for the guest's sake: its driver runs. */

@@ -311,7 +311,7 @@ static void window_access(struct pci_virt *v, bool write)
 	a.value = get_le32(cap + WINDOW_DATA);
 	spin_unlock(&v->lock);
 	if (bar || (a.bytes != 1 && a.bytes != 2 && a.bytes != 4) || !IS_ALIGNED(a.off, a.bytes) ||
-	    a.off >= v->d.bar0_bytes ||
+	    a.off >= v->d.bar_bytes ||
 	    (v->d.msix_vectors && a.off - v->d.msix_table_off < PAGE_BYTES))
 		return;
 	v->d.access(v->d.ctx, &a);
