@@ -6,21 +6,21 @@ images-data := server/data/channels.c server/data/datadir.c server/data/siteconf
 	server/data/version.c server/data/publish.c server/data/gc.c server/data/digestset.c \
 	server/data/profiles.c storage/format/profile.c
 
-# the VMM's own store, for freshet store
-images-store := images/store_cmd.c storage/format/journal.c storage/format/gpt.c base/crc32c.c \
-	$(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c check.c)
-
-# freshet swarm: the VMM's client and storage core over the host's sockets
+# freshet store: the VMM's own store; freshet swarm: its client and storage core over
+# the host's sockets. All of the core: a list of what is needed goes stale.
+images-core := $(wildcard storage/core/*.c) storage/format/journal.c storage/format/gpt.c \
+	storage/format/profile.c base/crc32c.c
+images-store := images/store_cmd.c
 images-swarm := images/swarm.c images/swarm_pc.c images/swarm_disk.c images/swarm_time.c \
-	net/sockets/sockets.c net/client/client.c net/client/conn.c net/http/http.c net/stack/addr.c \
-	$(addprefix storage/core/, deploy.c deploy_slots.c deploy_claim.c deploy_bg.c \
-	deploy_report.c imagemap.c sched.c guestio.c bind.c stage.c disk.c)
+	net/sockets/sockets.c net/client/client.c net/client/conn.c net/client/tls.c \
+	net/http/http.c net/stack/addr.c $(mbedtls-host)
 
 freshet-src += images/main.c images/cli.c images/options.c images/key.c images/image.c images/builder.c \
 	images/source.c images/walk.c images/channel.c images/site.c images/boot.c images/netboot.c images/pe.c \
 	images/remote.c images/push.c images/admin_cmd.c images/upkeep.c images/reader.c \
 	images/nbd_server.c images/doctor.c \
-	$(images-data) $(images-format) $(images-base) $(images-store) $(images-swarm)
+	$(images-data) $(images-format) $(images-base) \
+	$(images-core) $(images-store) $(images-swarm)
 freshet-libs := -lnbd -lcurl -ljansson -lcrypto -lz -lpthread
 
 unit += images

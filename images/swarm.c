@@ -351,6 +351,8 @@ static const struct cli_option options[] = {
 
 static enum cli_exit check(const struct cli_command *c, const struct args *a, struct swarm *s)
 {
+	bool tls;
+
 	if (!a->pcs || a->pcs > PCS_MAX)
 		return cli_usage(c, "--pcs is 1 to %u", PCS_MAX);
 	if (strcmp(a->until, "boot") && strcmp(a->until, "full"))
@@ -361,7 +363,7 @@ static enum cli_exit check(const struct cli_command *c, const struct args *a, st
 		return cli_usage(c, "--disk is 1M to 16384G");
 	if (!a->key && !a->data)
 		return cli_usage(c, "--key FILE (the site's public key) or --data DIR is missing");
-	if (stack_parse_server(a->server, &s->plan.server_ip, &s->plan.port))
+	if (stack_parse_server(a->server, &s->plan.server_ip, &s->plan.port, &tls) || tls)
 		return cli_usage(c, "--server: not [http://]a.b.c.d[:port]: %s", a->server);
 	return cli_public_key(s->key[0], a->key, a->data) ? CLI_FAILED : CLI_OK;
 }

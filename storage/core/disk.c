@@ -123,7 +123,7 @@ static int become_ready(struct disk *d)
 	if (!d->asked)
 		return -ENOMEM;
 	d->bytes += bytes;
-	if (profile_init(d))
+	if (profile_note_init(d))
 		return -ENOMEM;
 	d->blk.ops = &disk_ops;
 	d->blk.sector_bytes = mf->sector_bytes;

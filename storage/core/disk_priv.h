@@ -307,7 +307,7 @@ bool reclaim_busy(const struct disk *d);
 void reclaim_poll(struct disk *d);
 
 /* profile.c */
-int profile_init(struct disk *d);
+int profile_note_init(struct disk *d);
 void profile_fini(struct disk *d);
 void profile_note(struct disk *d, u64 block, u32 nblocks);
 void profile_poll(struct disk *d);

@@ -30,7 +30,7 @@
 #define NEAR_AFTER 6u /* chunks behind a run that fill takes first */
 #define NEAR_BEFORE 2u
 
-int profile_init(struct disk *d)
+int profile_note_init(struct disk *d)
 {
 	struct recorder *r = &d->rec;
 	u64 bytes = BITMAP_WORDS(d->m->chunks) * 8;
