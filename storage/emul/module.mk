@@ -16,6 +16,10 @@ unit_nvme_emul-src := tests/unit/nvme_emul_test.c $(emul-test-host)
 fuzz += nvme_emul
 fuzz_nvme_emul-src := tests/fuzz/nvme_emul_fuzz.c $(emul-test-host)
 
+unit += ahci_meet
+unit_ahci_meet-src := tests/unit/ahci_meet_test.c storage/drivers/ahci.c storage/drivers/ahci_port.c \
+		      storage/drivers/ahci_io.c storage/drivers/ahci_id.c $(emul-test-host)
+
 unit += ahci_emul
 unit_ahci_emul-src := tests/unit/ahci_emul_test.c $(emul-test-host)
 
