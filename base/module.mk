@@ -13,15 +13,15 @@ mbedtls-src := $(patsubst %,$(TP)/mbedtls/library/%.c, \
 	md hmac_drbg cipher cipher_wrap chacha20 poly1305 chachapoly oid pk pk_wrap pkparse ecdh \
 	x509 x509_crt ssl_tls ssl_msg ssl_cli ssl_ciphersuites)
 zlib-src := $(patsubst %,$(TP)/zlib/%.c, inflate inftrees inffast zutil adler32 crc32)
-vmm-src += base/crypto_mbedtls.c base/sha256_block.c base/crypto_arena.c
+vmm-src += base/crypto_mbedtls.c base/crypto_arena.c
 tp-vmm-src += $(mbedtls-src) $(zlib-src)
 crypto-host := base/crypto_openssl.c
 
 # The VMM's crypto as it is, compiled hosted for its own test and for TLS.
 mbedtls-flags := -isystem $(TP)/mbedtls/include \
 	-DMBEDTLS_CONFIG_FILE='"base/mbedtls_config.h"'
-mbedtls-host := base/crypto_arena.c base/sha256_block.c $(mbedtls-src)
-mbedtls-objs := base/crypto_mbedtls.o base/sha256_block.o net/client/tls.o $(patsubst $(TP)/%.c,tp/%.o,$(mbedtls-src))
+mbedtls-host := base/crypto_arena.c $(mbedtls-src)
+mbedtls-objs := base/crypto_mbedtls.o net/client/tls.o $(patsubst $(TP)/%.c,tp/%.o,$(mbedtls-src))
 $(foreach k,host asan fuzz,$(addprefix $(BUILD)/$(k)/,$(mbedtls-objs))): host-flags += $(mbedtls-flags)
 
 unit += crypto_mbedtls crypto_openssl crypto_sign
