@@ -20,17 +20,18 @@
 
 /*
  * Root in the guest asks for the figures. Giving them must not show in them:
- * the time is not counted as a stay, and the port gets time to take the lines,
- * so that no tick is needed afterwards.
+ * the time is not counted as a stay, and the port gets time to take the lines and
+ * the pump to come to rest, so that no tick is needed afterwards.
  */
 static void figures_asked(void)
 {
 	u64 from = rdtsc(), until = plat_time_ns() + FIGURES_MAX_NS;
 
 	machine_say();
-	while (console_drain() && plat_time_ns() < until)
+	do {
 		cpu_pause();
-	pump_kick();
+		pump_kick();
+	} while ((console_drain() || vcpu_tick_wanted()) && plat_time_ns() < until);
 	counters_idle(cpu_this(), rdtsc() - from);
 }
 
