@@ -25,8 +25,9 @@ def test_life(server, sata, start):
     pc.tiny()
     assert re.search(r"ahci: ready .* serial=SATA0001 .* ncq=1 .* irq=1", pc.vmm_log())
     pc.check_no_escape()
-    # neither the controller nor the disk is the guest's to see, only the virtual one
-    assert not pc.sh("grep -l 0x0106 /sys/bus/pci/devices/*/class || true").strip()
+    # front-end "same": a virtual controller of the same kind in the real one's place, and no other
+    assert pc.sh("grep -l -E '0x010[68]' /sys/bus/pci/devices/*/class").split() == ["/sys/bus/pci/devices/0000:00:1f.2/class"]
+    assert "SATA0001" not in pc.sh("cat /sys/block/sd*/device/vpd_pg80 2>/dev/null || true")
     pc.sh("verify", 300)
     pc.sh("scribble kept 4")
     lab.wait_fill(pc)
@@ -88,8 +89,12 @@ def test_errors_are_retried(server, sata, folder, start):
     off(pc)
 
 
-def test_bad_block(server, sata, folder, images, start):
-    """A block that cannot be read any more: offline that is the guest's read error, and nothing else is."""
+def test_bad_block(server, site, sata, folder, images, start):
+    """A block that cannot be read any more: offline that is the guest's read error, and nothing else is.
+
+    The guest sees NVMe before AHCI here.
+    """
+    lab.site_set(site, "frontend", "nvme")
     pc = start("fill", sata)
     pc.tiny()
     pc.sh("verify", 300)

@@ -75,8 +75,13 @@ def blob():
 
 def driver(pc, nic="virtio"):
     """Load the guest's driver; its interface is eth0."""
-    pc.sh("mkdir -p /run/m && tar -C /run/m -xf /dev/vdb && ip link set lo up")
-    pc.sh("; ".join("insmod /run/m/%s.ko" % m for m in DRIVERS[nic]))
+    pc.sh("mkdir -p /run/m && tar -C /run/m -xf /dev/$(grep -lx list /sys/block/vd*/serial | cut -d/ -f4) && ip link set lo up")
+    pc.sh("; ".join("grep -q '^%s ' /proc/modules || insmod /run/m/%s.ko" % (m, m) for m in DRIVERS[nic]))
+
+
+def while_carrier(pc, up):
+    """Until the guest's link is no longer @up; its pings keep the VMM awake meanwhile."""
+    pc.sh("while [ $(cat /sys/class/net/eth0/carrier) = %d ]; do ping -c 1 -W 1 10.0.2.2 > /dev/null 2>&1; done; true" % up, 120)
 
 
 def lease(pc):
@@ -110,10 +115,10 @@ def test_guest_has_a_network(begin, server, blob):
     for n in range(20):
         pc.sh("ip link set eth0 down; ip link set eth0 up")
     pc.link(False)
-    carrier = "while [ $(cat /sys/class/net/eth0/carrier) = %d ]; do ping -c 1 -W 1 10.0.2.2 > /dev/null 2>&1; done"
-    pc.sh(carrier % 1, 60)
+    while_carrier(pc, 1)
     pc.link(True)
-    pc.sh("ip route replace 10.0.2.0/24 dev eth0; " + carrier % 0, 60)
+    pc.sh("ip route replace 10.0.2.0/24 dev eth0")
+    while_carrier(pc, 0)
     lease(pc)
     pc.sh("d=$(basename $(readlink -f /sys/class/net/eth0/device)); p=/sys/bus/virtio/drivers/virtio_net; "
           "echo $d > $p/unbind; [ ! -e /sys/class/net/eth0 ]; echo $d > $p/bind")
@@ -143,9 +148,9 @@ def test_guest_has_an_82574(begin, server, blob):
     for _ in range(5):
         pc.sh("ip link set eth0 down; ip link set eth0 up")
     pc.link(False)
-    pc.sh("while [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do ping -c 1 -W 1 10.0.2.2 > /dev/null 2>&1; done", 60)
+    while_carrier(pc, 1)
     pc.link(True)
-    pc.sh("while [ $(cat /sys/class/net/eth0/carrier) = 0 ]; do ping -c 1 -W 1 10.0.2.2 > /dev/null 2>&1; done", 60)
+    while_carrier(pc, 0)
     pc.sh("rmmod e1000e; insmod /run/m/e1000e.ko")
     lease(pc)
     download(pc, blob)

@@ -11,7 +11,7 @@ def boot(start, name, disk):
     pc = start(name, disk)
     pc.tiny()
     pc.sh("verify 40 8; verify 8 8; verify 90 4", 300)
-    text = pc.com2.wait(r"deploy: the boot is over (.*)", 300, "the end of the boot").group(1)
+    text = pc.com2.wait(r"deploy: the boot is over (.* ahead=\d+)\r?\n", 300, "the end of the boot").group(1)
     figures = {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", text)}
     pc.com1.send("poweroff -f\n")
     pc.wait_end()
