@@ -557,8 +557,6 @@ static void on_ready(void)
 	w.attached = true;
 	check_space();
 	deploy_attached(w.dep);
-	if (sim_one_in(&w.rng, 3))
-		disk_scrub(w.dep->disk, 1024 + sim_below(&w.rng, 65536));
 	sim_guest_init(deploy_disk(w.dep), sim_mix(w.seed, 1000 + w.boot), 0,
 		       1 + sim_below(&w.rng, sim_one_in(&w.rng, 3) ? 24 : 4), keep);
 	if (w.phase == PHASE_LOOK)
@@ -936,7 +934,6 @@ static void power_off(void)
 		sim_total.complete += store_meta(store())->complete;
 		sim_total.repaired += w.dep->disk->st.repaired_chunks;
 		sim_total.checkpoints += store()->checkpoints;
-		sim_total.scrubbed += w.dep->disk->st.scrubbed_chunks;
 		sim_total.listed += w.dep->disk->st.listed_chunks;
 		sim_total.reclaimed += w.dep->disk->st.reclaimed_slots;
 	}
