@@ -11,6 +11,7 @@
  *   SIPI     the vector is handed over (ap_sipi) if an INIT came before;
  *            a second SIPI finds the CPU running and is dropped, as on hardware
  *   deassert swallowed
+ *   NMI      noted as the guest's (ap_nmi), and forwarded
  *   other    forwarded
  *
  * A target that is not virtualized yet, while the loader starts the CPUs one
@@ -24,8 +25,8 @@
  * OS's kernel is told by its RIP in the upper half. An INIT exit (real
  * hardware, where the intercept works) starts the watch again before the SIPI.
  *
- * Locking: ap_lock orders INIT and SIPI of different senders; ap_init and
- * ap_sipi are taken by their CPU with exchanges.
+ * Locking: ap_lock orders INIT and SIPI of different senders; ap_init, ap_sipi
+ * and ap_nmi are taken by their CPU with exchanges.
  * Spec: [APM 2 §16.5, §14.1.3]
  */
 #include "vmm/cpu/apic.h"
@@ -176,6 +177,16 @@ static void send_sipi(struct vcpu *v, u32 vector)
 		cpu_kick(v->index);
 }
 
+/* An NMI that the targets shall not take for an echo of ours: noted before it is sent. */
+static void note_nmi(struct vcpu *self, u32 low, u32 dest, bool x2)
+{
+	u32 i;
+
+	for (i = 0; i < cpu_count; i++)
+		if (cpu_table[i] && is_target(self, cpu_table[i], low, dest, x2))
+			__atomic_store_n(&cpu_table[i]->vcpu.ap_nmi, 1, __ATOMIC_RELEASE);
+}
+
 /*
  * The guest sends something: true when it was INIT or SIPI and has been dealt
  * with.
@@ -185,6 +196,8 @@ static bool icr_write(struct vcpu *self, u32 low, u32 dest, bool x2)
 	u32 mode = (u32)FIELD_GET(ICR_MODE, low), i;
 	bool known = false;
 
+	if (mode == ICR_MODE_NMI)
+		note_nmi(self, low, dest, x2);
 	if (mode != ICR_MODE_INIT && mode != ICR_MODE_STARTUP)
 		return false;
 	if (mode == ICR_MODE_INIT && (low & ICR_LEVEL) && !(low & ICR_ASSERT))

@@ -401,15 +401,18 @@ static bool counter_overflow(void)
 void vcpu_handle_nmi(struct vcpu *v)
 {
 	struct cpu *c = vcpu_cpu(v);
-	bool kicked, ours;
+	bool kicked, ours, sent;
 
 	vcpu_ops->window();
 	if (c->nmi_count == c->nmi_done)
 		return;
 	c->nmi_done = c->nmi_count;
 	kicked = __atomic_exchange_n(&c->kick, 0, __ATOMIC_ACQ_REL);
+	sent = __atomic_exchange_n(&v->ap_nmi, 0, __ATOMIC_ACQ_REL);
 	ours = cpu_env->nmi();
-	if (nmi_is_the_guests(&c->nmi_echo, kicked || ours, plat_time_ns()) || counter_overflow())
+	/* One that was noted may still be on its way: then what comes is an echo as well. */
+	if (nmi_is_the_guests(&c->nmi_echo, kicked || ours || sent, plat_time_ns()) || sent ||
+	    counter_overflow())
 		v->nmi_pending = true;
 }
 

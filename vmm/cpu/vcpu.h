@@ -100,6 +100,7 @@ struct vcpu {
 	bool ap_seen; /* (a) an OS's kernel runs here since its SIPI */
 	u32 ap_init; /* (a) 1: enter wait-for-SIPI */
 	u32 ap_sipi; /* (a) 0x100 | vector */
+	u32 ap_nmi; /* (a) 1: the guest has sent it an NMI */
 	u32 ldr, dfr; /* (a) the guest's logical APIC ID and its format */
 	u64 npt_gen; /* (a) nested tables' generation that this CPU has flushed for */
 };
