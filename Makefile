@@ -158,7 +158,7 @@ fuzz-bins := $(foreach f,$(fuzz),$(BUILD)/fuzz/bin/$(f))
 
 # ---------------------------------------------------------------- for people
 
-.PHONY: all check coverage lint unit fuzz sim sim-mutations test demo bench e2e image deps clean help third-party
+.PHONY: pictures all check coverage lint unit fuzz sim sim-mutations test demo bench e2e image deps clean help third-party
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -218,6 +218,10 @@ bench: deps ## the figures, as ratios from one run
 
 e2e: all image ## end-to-end tests only
 	$(Q)tests/run.py --only e2e
+
+pictures: deps ## the browser tests again, keeping what the browser showed: docs/pictures
+	$(Q)$(MAKE) --no-print-directory -j2 all $(BUILD)/images/debian.info
+	$(Q)FRESHET_PICTURES=docs/pictures /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/server/test_browser.py
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort

@@ -128,7 +128,7 @@ static void login(struct site *s, const struct site_request *q, struct reply *r)
 		role = fleet_token_role(s->fleet, token, who);
 	if (role == ROLE_NONE) {
 		limit_take(&s->login_limit, q->address, plat_time_ns());
-		go_to(r, "/login?wrong");
+		go_to(r, "/login?wrong#wrong"); /* the page shows what is named so */
 		return;
 	}
 	RAND_bytes(random, sizeof(random));
@@ -197,6 +197,7 @@ static void plain_page(struct site *s, struct reply *r)
 		return;
 	}
 	fputs("<!doctype html><html lang=en><meta charset=utf-8><title>Freshet</title>"
+	      "<meta name=viewport content=\"width=device-width\"><link rel=icon href=data:,>"
 	      "<link rel=stylesheet href=/dash/style.css><main><h1>Freshet: machines</h1>"
 	      "<table><tr>", f);
 	for (i = 0; i < ARRAY_SIZE(keys); i++)

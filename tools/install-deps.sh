@@ -13,6 +13,7 @@ bochs bochs-term bochsbios vgabios acpica-tools
 mmdebstrap grub-efi-amd64-bin grub-common
 nginx-light wrk pigz ipxe sbsigntool
 python3 python3-pytest python3-jsonschema cpio busybox-static openssl dnsmasq-base iproute2 man-db
+chromium libnss3-tools fonts-dejavu-core
 "
 
 missing=

@@ -6,7 +6,7 @@
 
 const DAY = 86400;
 const machines = new Map();
-let me = { role: 'none' }, versions = [], channels = [], groups = [], rollouts = [], shown = 0, last = 0;
+let me = { role: 'none' }, versions = [], channels = [], groups = [], rollouts = [], shown = 0, last = 0, drawn = '';
 
 const $ = id => document.getElementById(id);
 const may = role => ['none', 'reader', 'operator', 'admin'].indexOf(me.role) >= ['none', 'reader', 'operator', 'admin'].indexOf(role);
@@ -97,12 +97,16 @@ function seat(m) {
 	return el('li', { id: 'seat-' + m.id }, b);
 }
 
+function groupCount(g) {
+	const list = [...machines.values()].filter(m => m.group === g.name);
+	return list.filter(m => state(m)[0] === 'ready').length + ' of ' + list.length + ' complete' + (g.note ? ', ' + g.note : '');
+}
+
 function groupCard(g) {
 	const list = [...machines.values()].filter(m => m.group === g.name).sort((a, b) => (a.name || '~').localeCompare(b.name || '~', undefined, { numeric: true }) || a.id - b.id);
 	const waiting = list.filter(m => !m.approved);
-	const done = list.filter(m => state(m)[0] === 'ready').length;
 	return el('div', { class: 'card', id: 'group-' + g.name },
-		el('div', { class: 'row' }, el('h3', null, g.name), el('span', { class: 'soft' }, done + ' of ' + list.length + ' complete' + (g.note ? ', ' + g.note : '')),
+		el('div', { class: 'row' }, el('h3', null, g.name), el('span', { class: 'soft', id: 'count-' + g.name }, groupCount(g)),
 			waiting.length && may('operator') ? el('button', { type: 'button', class: 'go', onclick: () => confirmed('Approve ' + waiting.length + ' machines of ' + g.name + '?',
 				el('p', null, waiting.map(m => m.name || m.uuid).join(', ')), async () => { for (const m of waiting) await api('POST', '/machines/' + m.id + '/approve', {}); }) }, 'Approve ' + waiting.length) : null),
 		el('ul', { class: 'seats' }, list.map(seat)));
@@ -110,7 +114,7 @@ function groupCard(g) {
 
 function drawLabs() {
 	const known = groups.length ? groups : [{ name: 'default' }];
-	$('groups').replaceChildren(...known.filter(g => g.name === 'default' || g.machines || [...machines.values()].some(m => m.group === g.name)).map(groupCard));
+	$('groups').replaceChildren(...known.filter(g => g.name === 'default' && !machines.size || g.machines || [...machines.values()].some(m => m.group === g.name)).map(groupCard));
 	drawSummary();
 }
 
@@ -234,6 +238,10 @@ function channelCard(c) {
 }
 
 function drawVersions() {
+	const text = JSON.stringify(versions);
+	if (text === drawn)
+		return;
+	drawn = text;
 	$('version-list').replaceChildren(...versions.slice().sort((a, b) => b.created - a.created).map(v => {
 		const cost = el('td', null, el('button', { type: 'button', onclick: async () => {
 			try {
@@ -265,8 +273,8 @@ function addEvent(e, quiet) {
 let soon = 0;
 
 function refreshSoon() {
-	clearTimeout(soon);
-	soon = setTimeout(() => refresh().catch(e => trouble(e.message)), 300);
+	if (!soon)
+		soon = setTimeout(() => { soon = 0; refresh().catch(e => trouble(e.message)); }, 300);
 }
 
 function follow() {
@@ -278,29 +286,50 @@ function follow() {
 			if (!known || !old || known.group !== m.group)
 				refreshSoon();
 			else
-				old.replaceWith(seat(m));
+				kept(() => old.replaceWith(seat(m)));
 			if (m.id === shown && !$('machine').hidden)
 				showMachine(shown, true);
 		}
+		for (const g of groups)
+			if ($('count-' + g.name))
+				$('count-' + g.name).textContent = groupCount(g);
 		drawSummary();
+		if (rollouts.some(o => o.state === 'canary')) /* how many are ready? */
+			refreshSoon();
 	});
 	source.addEventListener('event', ev => addEvent(JSON.parse(ev.data)));
 	source.onopen = () => { trouble(''); refreshSoon(); };
 	source.onerror = () => trouble('The server does not answer; trying again.');
 }
 
+/* Draw anew, and leave the keyboard where it is and open what is open. */
+function kept(draw) {
+	const on = document.activeElement, home = on && on.closest('main [id]');
+	const open = [...document.querySelectorAll('.card details[open]')].map(d => d.closest('.card').id);
+	draw();
+	for (const id of open) {
+		const d = $(id) && $(id).querySelector('details');
+		if (d)
+			d.open = true;
+	}
+	if (!home || on.isConnected || !$(home.id))
+		return;
+	const like = [...$(home.id).querySelectorAll(on.tagName)], again = like.find(e => e.textContent === on.textContent) || like[0];
+	if (again)
+		again.focus();
+}
+
 async function refresh() {
 	const [list, g, v, c, o] = await Promise.all(['/machines', '/groups', '/versions', '/channels', '/rollouts'].map(p => api('GET', p)));
-	const focus = document.activeElement && document.activeElement.dataset ? document.activeElement.dataset.id : null;
 	machines.clear();
 	for (const m of list)
 		machines.set(m.id, m);
 	groups = g; versions = v; channels = c; rollouts = o;
-	drawLabs();
-	$('channel-list').replaceChildren(...channels.map(channelCard));
-	drawVersions();
-	if (focus && $('seat-' + focus))
-		$('seat-' + focus).firstChild.focus();
+	kept(() => {
+		drawLabs();
+		$('channel-list').replaceChildren(...channels.map(channelCard));
+		drawVersions();
+	});
 	if (shown && !$('machine').hidden)
 		showMachine(shown, true);
 	document.body.dataset.ready = '1';

@@ -30,7 +30,7 @@ def test_session(own_site, serve):
     srv = serve(own_site)
     reader = srv.api("POST", "/tokens", {"name": "eve", "role": "reader"})[1]["token"]
     r, cookie = log_in(srv, "frt_" + "0" * 56)
-    assert r.status == 303 and r.getheader("Location") == "/login?wrong" and not cookie
+    assert r.status == 303 and r.getheader("Location") == "/login?wrong#wrong" and not cookie
     r, cookie = log_in(srv, reader)
     text = r.getheader("Set-Cookie")
     assert r.status == 303 and r.getheader("Location") == "/" and "HttpOnly" in text and "SameSite=Strict" in text
