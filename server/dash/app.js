@@ -164,6 +164,10 @@ async function showMachine(id, again) {
 		trouble('Machine ' + id + ': ' + e.message);
 		return;
 	}
+	if (again && (held || id !== shown)) {
+		late = held;
+		return;
+	}
 	shown = id;
 	const facts = { State: state(m)[1], Group: m.group, UUID: m.uuid, Disk: m.disk, MAC: m.mac, Address: m.address, Version: label(m.version), 'Last seen': when(m.last_seen), Boots: m.boots, Note: m.note };
 	const act = (word, path, text) => el('button', { type: 'button', onclick: () => confirmed(word + ' ' + (m.name || m.uuid) + '?', el('p', null, text), () => api('POST', '/machines/' + id + path, {}), word) }, word);
@@ -302,8 +306,24 @@ function follow() {
 	source.onerror = () => trouble('The server does not answer; trying again.');
 }
 
+/* A button that is replaced between press and release is not clicked: what changes meanwhile is drawn after it. */
+let held = false, late = false;
+
+addEventListener('pointerdown', () => { held = true; }, true);
+for (const name of ['pointerup', 'pointercancel'])
+	addEventListener(name, () => {
+		held = false;
+		if (late)
+			refreshSoon();
+		late = false;
+	}, true);
+
 /* Draw anew, and leave the keyboard where it is and open what is open. */
 function kept(draw) {
+	if (held) {
+		late = true;
+		return;
+	}
 	const on = document.activeElement, home = on && on.closest('main [id]');
 	const open = [...document.querySelectorAll('.card details[open]')].map(d => d.closest('.card').id);
 	draw();

@@ -174,9 +174,9 @@ def test_machine(page, lab):
     page.click("#machine button", "Change…")
     page.click("#ask input")
     page.call("Input.dispatchKeyEvent", type="keyDown", commands=["selectAll"], key="a")
-    page.type("window seat")
+    page.type("window-seat")
     answer(page, "Change pc09", "Save")
-    page.wait("document.getElementById('seat-9').innerText.includes('window seat')")
+    page.wait("document.getElementById('seat-9').innerText.includes('window-seat')")
 
 
 def test_canary_rollout_rollback(page, lab):
