@@ -505,11 +505,13 @@ int site_load_key(struct site *s)
  */
 int site_check(struct site *s)
 {
+	static const char usual[] = "lab/stable";
 	struct ticket t = { .channel = "lab/stable" };
 	char path[DATADIR_PATH_MAX];
 	struct channel ch;
 	struct stat st;
 	size_t bytes;
+	bool missing;
 	u8 *text;
 	int line = 0, ret = 0;
 	int err = datadir_read(&s->dir, SITECONF_PATH, SITECONF_MAX, &text, &bytes);
@@ -527,7 +529,9 @@ int site_check(struct site *s)
 	if (err)
 		log_warn("freshetd: channel is not usable name=%s err=%s", t.channel,
 			 err_name(err));
-	ret = ret ? ret : err;
+	/* A site is new before it has a channel; one that site.conf names has to be there. */
+	missing = err == -ENOENT && !strcmp(t.channel, usual);
+	ret = ret || missing ? ret : err;
 	if (!err) {
 		path_manifest(path, ch.version);
 		err = fstatat(s->dir.fd, path, &st, 0) ? -errno : 0;
@@ -536,5 +540,5 @@ int site_check(struct site *s)
 	}
 	if (fstatat(s->dir.fd, "netboot/freshet.efi", &st, 0))
 		log_warn("freshetd: no boot files yet; make them with freshet boot build");
-	return ret ? ret : err;
+	return ret || missing ? ret : err;
 }

@@ -473,6 +473,11 @@ def test_check_config(own_site):
     os.unlink(own_site.path("site.conf"))
     os.unlink(own_site.path("manifests", own_site.version))
     assert check() == 1
+    os.unlink(own_site.path("channels", "lab", "stable"))
+    assert check() == 0  # a new site: nothing is wrong with its settings
+    with open(own_site.path("site.conf"), "w", encoding="ascii") as f:
+        f.write("channel lab/none\n")
+    assert check() == 1
 
 
 # ---------------------------------------------------------------- faults on purpose
