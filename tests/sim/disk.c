@@ -7,8 +7,9 @@
  * goes, every sector in the cache and every sector of a write in flight survives
  * or not by a coin of its own.
  *
- * Rot flips bits on the medium. A bad block cannot be read until every sector
- * of it is written again.
+ * Rot flips bits on the medium. Bad sectors cannot be read until they are written
+ * again. Either is healed by what reaches the medium: a rewrite that the power
+ * cut takes out of the cache leaves the damage as it was.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -40,14 +41,21 @@ static u8 *medium(u64 off)
 	return *p + off % PAGE;
 }
 
-static void heal(struct sim_disk *d, u64 block)
+/* A sector has reached the medium: what it lay on is as good as new. */
+static void heal(struct sim_disk *d, u32 sector)
 {
+	u32 per = 4096 / d->blk.sector_bytes;
+
 	for (u32 i = 0; i < d->ndamaged; i++) {
-		if (d->damaged[i] != block)
+		if (d->damaged[i] != sector / per)
 			continue;
-		d->healed[d->nhealed++ % ARRAY_SIZE(d->healed)] = block;
+		d->hurt[i] &= (u8)~(1u << sector % per);
+		if (d->hurt[i])
+			return;
+		d->healed[d->nhealed++ % ARRAY_SIZE(d->healed)] = sector / per;
 		d->ndamaged--;
 		d->damaged[i] = d->damaged[d->ndamaged];
+		d->hurt[i] = d->hurt[d->ndamaged];
 		d->bad[i] = d->bad[d->ndamaged];
 		return;
 	}
@@ -57,6 +65,7 @@ static void destage(struct sim_disk *d, u32 i)
 {
 	u32 ss = d->blk.sector_bytes;
 
+	heal(d, dirty[i].sector);
 	memcpy(medium((u64)dirty[i].sector * ss), dirty[i].data, ss);
 	where[dirty[i].sector] = 0;
 	if (i != --ndirty) {
@@ -113,17 +122,25 @@ static void seg_copy(const struct blk_req *r, u64 off, u8 *data, u32 bytes, bool
 	}
 }
 
+/* On the medium only, and not to be read there. */
+static bool unreadable(const struct sim_disk *d, u32 sector)
+{
+	u32 per = 4096 / d->blk.sector_bytes;
+
+	for (u32 i = 0; i < d->ndamaged; i++)
+		if (d->damaged[i] == sector / per)
+			return d->bad[i] && d->hurt[i] & 1u << sector % per && !where[sector];
+	return false;
+}
+
 static int do_read(struct sim_disk *d, struct blk_req *r)
 {
 	u32 ss = d->blk.sector_bytes, seg = 0, off = 0;
 
 	d->reads++;
-	for (u32 i = 0; i < d->ndamaged; i++) {
-		u64 first = d->damaged[i] * (4096 / ss);
-
-		if (d->bad[i] && r->lba < first + 4096 / ss && first < r->lba + r->sectors)
+	for (u32 s = 0; d->ndamaged && s < r->sectors; s++)
+		if (unreadable(d, (u32)r->lba + s))
 			return -EIO;
-	}
 	for (u32 s = 0; s < r->sectors; s++) {
 		const u8 *p = get(d, (u32)r->lba + s);
 
@@ -162,9 +179,6 @@ static int do_write(struct sim_disk *d, struct blk_req *r)
 		seg_copy(r, (u64)s * ss, sector, ss, false);
 		put(d, (u32)r->lba + s, sector, r->fua || !d->blk.write_cache);
 	}
-	for (u64 b = DIV_ROUND_UP(r->lba * ss, 4096); b < (r->lba + n) * ss / 4096; b++)
-		if (d->ndamaged)
-			heal(d, b);
 	return err;
 }
 
@@ -376,23 +390,29 @@ bool sim_disk_cached(struct sim_disk *d, u64 off, u32 bytes)
 	return false;
 }
 
-static bool note(struct sim_disk *d, u64 block, bool bad)
+static bool note(struct sim_disk *d, u64 block, u8 sectors, bool bad)
 {
-	for (u32 i = 0; i < d->ndamaged; i++)
-		if (d->damaged[i] == block) {
-			d->bad[i] |= bad;
-			return true;
-		}
-	if (d->ndamaged == ARRAY_SIZE(d->damaged))
+	u32 i = 0;
+
+	while (i < d->ndamaged && d->damaged[i] != block)
+		i++;
+	if (i == ARRAY_SIZE(d->damaged))
 		return false;
-	d->bad[d->ndamaged] = bad;
-	d->damaged[d->ndamaged++] = block;
+	if (i == d->ndamaged) {
+		d->damaged[d->ndamaged++] = block;
+		d->hurt[i] = 0;
+		d->bad[i] = false;
+	}
+	d->hurt[i] |= sectors;
+	d->bad[i] |= bad;
 	return true;
 }
 
 void sim_disk_rot(struct sim_disk *d, u64 block, u32 bit)
 {
-	if (sim_disk_cached(d, block * 4096, 4096) || !note(d, block, false))
+	u8 sector = (u8)(1u << bit / 8 / d->blk.sector_bytes);
+
+	if (sim_disk_cached(d, block * 4096, 4096) || !note(d, block, sector, false))
 		return;
 	*medium(block * 4096 + bit / 8) ^= (u8)(1 << bit % 8);
 }
@@ -400,7 +420,7 @@ void sim_disk_rot(struct sim_disk *d, u64 block, u32 bit)
 void sim_disk_bad(struct sim_disk *d, u64 block)
 {
 	if (!sim_disk_cached(d, block * 4096, 4096))
-		note(d, block, true);
+		note(d, block, (u8)((1u << 4096 / d->blk.sector_bytes) - 1), true);
 }
 
 bool sim_disk_is_damaged(const struct sim_disk *d, u64 block)

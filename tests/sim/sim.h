@@ -116,6 +116,7 @@ struct sim_disk {
 	u32 ndamaged;
 	bool prompt;
 	u64 damaged[256]; /* blocks of 4 KiB with rot or bad sectors, till rewritten */
+	u8 hurt[256]; /* ... of which these sectors are not rewritten yet */
 	u8 bad[256]; /* ... cannot be read */
 	u64 healed[64]; /* written again in this boot: a request may still tell of it */
 	u32 nhealed;
