@@ -18,6 +18,8 @@
 #define OFFLINE_AFTER_NS (20 * NS_PER_SEC)
 #define BG_RETRY_MAX_NS (60 * NS_PER_SEC)
 #define BG_REFRESH_NS (300 * NS_PER_SEC)
+#define SCRUB_AFTER_NS (600 * NS_PER_SEC) /* boot and morning are over */
+#define SCRUB_KIB_S 2048
 #define BG_STAGE_NS (30 * NS_PER_SEC) /* ask again while there is something to stage */
 #define TIME_NOTE_S (24 * 3600u)
 
@@ -295,6 +297,12 @@ static bool guest_is_up(struct deploy *d)
 	return s.last_guest_ns > d->attached_ns && s.last_guest_ns - d->attached_ns >= GUEST_UP_NS;
 }
 
+/* Once a boot, when what is shown is all here; memory does not rot in a day. */
+static bool scrub_due(const struct deploy *d)
+{
+	return d->attached && !d->scrubbed && !d->cfg.memory && store_meta(d->store)->complete;
+}
+
 static void bg_wait(struct deploy *d, u64 now)
 {
 	struct source_status st;
@@ -304,6 +312,10 @@ static void bg_wait(struct deploy *d, u64 now)
 		return;
 	}
 
+	if (scrub_due(d) && now - d->attached_ns >= SCRUB_AFTER_NS) {
+		d->scrubbed = true;
+		disk_scrub(d->disk, SCRUB_KIB_S);
+	}
 	if (!d->cfg.source || now < d->bg_at)
 		return;
 	d->cfg.source->ops->status(d->cfg.source, &st);
@@ -367,6 +379,8 @@ u64 deploy_ready_wait(const struct deploy *d, u64 now)
 		return d->noting || d->io.busy || d->doc.busy || d->fetch.busy ? ~0ull : NS_PER_SEC;
 	if (d->bg_at > now)
 		wait = d->bg_at - now;
+	if (scrub_due(d) && now - d->attached_ns < SCRUB_AFTER_NS)
+		wait = MIN(wait, d->attached_ns + SCRUB_AFTER_NS - now);
 	if (d->down_since_ns && offline_at > now && store_meta(d->store)->complete)
 		wait = MIN(wait, offline_at - now);
 	return wait;

@@ -166,6 +166,7 @@ struct deploy {
 	bool attached;
 	u64 attached_ns;
 	bool guest_up;
+	bool scrubbed; /* the pass of this boot has begun */
 
 	/* The boot profile. */
 	u8 *profile; /* PROFILE_BYTES_MAX, plat_alloc()ed while it is being fetched */

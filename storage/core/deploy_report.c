@@ -165,6 +165,7 @@ static void put_disk(struct json *j, struct deploy *d)
 	number(j, "chunks_present", s.chunks_present);
 	number(j, "corrupt_chunks", s.corrupt_chunks);
 	number(j, "repaired_chunks", s.repaired_chunks);
+	number(j, "scrubbed_chunks", s.scrubbed_chunks);
 	number(j, "failed_reads", s.failed_reads);
 	number(j, "failed_writes", s.failed_writes);
 	number(j, "store_full", s.store_full);

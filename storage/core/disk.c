@@ -185,7 +185,7 @@ static bool more_commits(const struct disk *d)
 
 static u64 poll_round(struct disk *d)
 {
-	u64 next;
+	u64 next, scrub;
 
 	d->again = false;
 	bind_poll(d);
@@ -198,6 +198,8 @@ static u64 poll_round(struct disk *d)
 	profile_poll(d);
 	next = sched_fill(d);
 	next = MIN(next, stage_poll(d));
+	scrub = scrub_poll(d);
+	next = MIN(next, scrub);
 	d->s->more = more_commits(d);
 	store_kick(d->s);
 	return next;

@@ -141,6 +141,7 @@ struct disk_state {
 int disk_set_state(struct disk *d, const struct disk_state *st,
 		   void (*done)(struct disk *d, int err, void *arg), void *arg);
 
+void disk_scrub(struct disk *d, u32 kib_s);
 int disk_stage(struct disk *d, const void *root, u32 bytes);
 void disk_stage_drop(struct disk *d);
 
@@ -193,6 +194,7 @@ struct disk_stats {
 	bool store_full; /* chunks are served but no longer kept */
 	u64 corrupt_chunks; /* found on the local disk */
 	u64 repaired_chunks; /* ... fetched again and rewritten */
+	u64 scrubbed_chunks; /* looked at by the scrub */
 	u64 failed_reads; /* -EIO given to the guest */
 	u64 failed_writes;
 	u64 journal_appends, checkpoints;

@@ -6,6 +6,7 @@
  * sched.c	chunk buffers: what to fetch, when, and where it goes
  * guestio.c	the guest's requests, cut into parts
  * reclaim.c	overlay slots that TRIM has emptied
+ * scrub.c	looking at what lies there unread
  * profile.c	what this boot reads, and what earlier ones have read
  */
 #ifndef STORAGE_CORE_DISK_PRIV_H
@@ -187,6 +188,13 @@ struct player {
 	u32 n, at, in; /* the next is runs[at].first + in */
 };
 
+/* scrub.c */
+struct scrub {
+	u32 kib_s; /* 0: none under way */
+	u32 at, left; /* next entry of the map, entries to go */
+	u64 next_ns;
+};
+
 #define RECLAIM_MAX 256u
 
 /* Overlay slots on their way to being free; reclaim.c. */
@@ -242,6 +250,7 @@ struct disk {
 
 	struct stage stage;
 	struct reclaim reclaim;
+	struct scrub scrub;
 
 	/* guest */
 	struct list incoming; /* blk_req */
@@ -288,6 +297,9 @@ void sched_page(struct disk *d, u32 page, const u8 *data); /* a table page's con
 void sched_room(struct disk *d); /* slots have become free */
 /** sched_fill_wait() - ns until something may be fetched in the background; 0: now; ~0: no idea */
 u64 sched_fill_wait(struct disk *d);
+
+/* scrub.c */
+u64 scrub_poll(struct disk *d);
 
 /* reclaim.c */
 bool reclaim_put(struct disk *d, u32 slot);

@@ -189,7 +189,8 @@ static void print_totals(double seconds)
 	printf("%llu pushes, %llu rollbacks, %llu switches, %llu rolled back by the PC, "
 	       "%llu complete, %llu claimed anew, %llu rotten, %llu unreadable, %llu superblocks, "
 	       "%llu repaired, %llu EIO, %llu ENOSPC, %llu checkpoints, %llu profiles told, "
-	       "%llu chunks by profile, %llu slots given back\n",
+	       "%llu chunks by profile, %llu slots given back, "
+	       "%llu scrubbed, %llu whole passes\n",
 	       (unsigned long long)t->pushes, (unsigned long long)t->rollbacks,
 	       (unsigned long long)t->switches, (unsigned long long)t->rolled_back,
 	       (unsigned long long)t->complete, (unsigned long long)t->claims,
@@ -197,7 +198,8 @@ static void print_totals(double seconds)
 	       (unsigned long long)t->supers, (unsigned long long)t->repaired,
 	       (unsigned long long)t->eio, (unsigned long long)t->enospc,
 	       (unsigned long long)t->checkpoints, (unsigned long long)t->profiles,
-	       (unsigned long long)t->listed, (unsigned long long)t->reclaimed);
+	       (unsigned long long)t->listed, (unsigned long long)t->reclaimed,
+	       (unsigned long long)t->scrubbed, (unsigned long long)t->passes);
 }
 
 static const char *value(int argc, char **argv, int *i)

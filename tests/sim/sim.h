@@ -236,7 +236,7 @@ void sim_explain(enum blk_op op, u64 first, u32 n, int err);
 struct sim_totals {
 	u64 boots, ready, complete, cuts, warm, orderly;
 	u64 pushes, rollbacks, switches, claims, rots, bads, supers, offline;
-	u64 profiles, listed, reclaimed;
+	u64 profiles, listed, reclaimed, scrubbed, passes;
 	u64 checked, rolled_back, dropped, enospc, eio, repaired, checkpoints, hours_ns;
 };
 

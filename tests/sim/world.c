@@ -91,6 +91,9 @@ static struct world {
 	u64 born, up_ns, up_since, toggle_at, progress, progress_at;
 	u32 ops, writes_failed;
 	bool attached, want_complete, want_check, patient, quiet;
+	u64 old[256]; /* damaged blocks that a scrub of this boot must find */
+	u32 nold;
+	bool scrub;
 	u64 todo[64];
 	u32 ntodo, at;
 	u64 pos;
@@ -455,6 +458,41 @@ static void check_space(void)
 		sim_fail("%u slots are lost", used - named - flying);
 }
 
+static bool scrubbing(void)
+{
+	const struct disk *d = w.dep->disk;
+
+	return w.scrub && (d->scrub.kib_s || d->repairs);
+}
+
+/* A pass that nothing went wrong with is over: nothing that it should have found is left. */
+static void check_scrubbed(void)
+{
+	struct store *s = store();
+
+	if (!w.scrub || scrubbing())
+		return;
+	for (u32 k = 0; k < w.nold; k++) {
+		u64 block = w.old[k] - part_block(s->sb.slots_off / 4096);
+		u32 slot = (u32)(block / s->bpc), data = s->bpc;
+		bool hurt = false;
+
+		for (u32 i = 0; i < w.disk.ndamaged; i++)
+			hurt |= w.disk.damaged[i] == w.old[k];
+		for (u32 i = 0; hurt && i < s->map->n; i++) {
+			if (s->map->base[i] != slot)
+				continue;
+			if (i == s->map->chunks - 1)
+				data = (u32)(s->map->blocks - (u64)i * s->bpc);
+			if (i >= s->map->chunks)
+				data = DIV_ROUND_UP(s->map->chunks * 32, 4096);
+			if (block % s->bpc < data)
+				sim_fail("the scrub has passed over entry=%u slot=%u", i, slot);
+		}
+	}
+	sim_total.passes++;
+}
+
 static u32 version_of(const u8 *digest)
 {
 	for (u32 i = 0; i < w.net.nversions; i++)
@@ -557,6 +595,11 @@ static void on_ready(void)
 	w.attached = true;
 	check_space();
 	deploy_attached(w.dep);
+	w.scrub = sim_one_in(&w.rng, 3);
+	if (w.scrub)
+		disk_scrub(w.dep->disk, 1024 + sim_below(&w.rng, 65536));
+	memcpy(w.old, w.disk.damaged, sizeof(w.old));
+	w.nold = w.disk.ndamaged;
 	sim_guest_init(deploy_disk(w.dep), sim_mix(w.seed, 1000 + w.boot), 0,
 		       1 + sim_below(&w.rng, sim_one_in(&w.rng, 3) ? 24 : 4), keep);
 	if (w.phase == PHASE_LOOK)
@@ -687,7 +730,8 @@ static void phase_next(void)
 		phase_run();
 		break;
 	case PHASE_DRAIN:
-		if (!sim_guest_idle())
+		w.scrub &= !w.writes_failed && !store()->failed && !w.dep->disk->offline;
+		if (!sim_guest_idle() || scrubbing())
 			break;
 		w.phase = w.want_complete && can_complete() ? PHASE_FILL : PHASE_CHECK;
 		w.pos = w.want_check ? 0 : sectors;
@@ -723,6 +767,7 @@ static void phase_next(void)
 		if (w.err && !w.writes_failed)
 			sim_fail("quiesce fails err=%s", err_name(w.err));
 		w.complete = store_meta(store())->complete && !w.err;
+		check_scrubbed();
 		w.phase = PHASE_OVER;
 		break;
 	}
@@ -757,6 +802,7 @@ static void watch(const struct deploy_status *st)
 		w.progress_at = sim_now;
 	}
 	w.quiet = !sim_guest_inflight();
+	w.scrub &= !offline; /* what is corrupt then stays so */
 	if (sim_now - w.progress_at > (w.net.up ? STUCK_NS : STUCK_NS / 5) && sim_guest_inflight())
 		stuck("a request does not end");
 	if (w.phase == PHASE_BOOT && w.up_since != ~0ull && sim_now - w.up_since > READY_NS &&
@@ -934,6 +980,7 @@ static void power_off(void)
 		sim_total.complete += store_meta(store())->complete;
 		sim_total.repaired += w.dep->disk->st.repaired_chunks;
 		sim_total.checkpoints += store()->checkpoints;
+		sim_total.scrubbed += w.dep->disk->st.scrubbed_chunks;
 		sim_total.listed += w.dep->disk->st.listed_chunks;
 		sim_total.reclaimed += w.dep->disk->st.reclaimed_slots;
 	}

@@ -73,7 +73,7 @@ extern struct fake_store_world {
 	struct disk_fill fill;
 	struct disk_profile profile; /* what disk_profile_state() says */
 	u32 plays, played_bytes, stops;
-	u32 waiting;
+	u32 waiting, scrubs;
 } fake_store;
 
 /* Straight into the medium: a store as an earlier boot left it. */

@@ -350,3 +350,9 @@ int disk_profile_play(struct disk *d, const void *bytes, u32 n)
 	fake_store.played_bytes = n;
 	return 0;
 }
+
+void disk_scrub(struct disk *d, u32 kib_s)
+{
+	(void)d;
+	fake_store.scrubs += kib_s != 0;
+}

@@ -1356,6 +1356,23 @@ static void endless_boot_ends(void **state)
 	assert_int_equal(fake_store.stops, 1);
 }
 
+static void scrub_is_for_complete_stores_and_later(void **state)
+{
+	(void)state;
+	plant(true, 10);
+	switch_on();
+	assert_true(run_until(DEPLOY_READY, 5));
+	run_for(700);
+	assert_int_equal(fake_store.scrubs, 0); /* no guest yet */
+	deploy_attached(dep);
+	run_for(590);
+	assert_int_equal(fake_store.scrubs, 0);
+	run_for(20);
+	assert_int_equal(fake_store.scrubs, 1);
+	run_for(1000);
+	assert_int_equal(fake_store.scrubs, 1);
+}
+
 /* 22:00 to 06:00, as seen by a PC that gets its ticket at 21:59, and asks for no other. */
 static void window_is_kept_without_asking(void **state)
 {
@@ -1478,6 +1495,7 @@ int main(void)
 		T(complete_store_asks_for_no_profile),
 		T(what_a_boot_read_is_told_once),
 		T(endless_boot_ends),
+		T(scrub_is_for_complete_stores_and_later),
 		T(window_is_kept_without_asking),
 		T(window_inside_a_day),
 		T(metered_fetches_nothing_ahead),

@@ -250,6 +250,58 @@ static void rot_is_found_and_repaired(void **state)
 	rig_destroy(g);
 }
 
+static void wait_for(struct rig *g, u64 ns)
+{
+	u64 end = plat_host_now_ns + ns;
+
+	while (plat_host_now_ns < end)
+		rig_tick(g);
+}
+
+/* Rot that nobody reads: found, fetched again, rewritten; once around, at its pace. */
+static void scrub_repairs_what_nobody_reads(void **state)
+{
+	struct rig *g = filled();
+	u64 at[3] = { where(g, 2, 5), where(g, 30, 0), where(g, 58, 15) };
+
+	(void)state;
+	reopen(g);
+	disk_set_offline(g->disk, false);
+	for (u32 i = 0; i < 3; i++)
+		disk_fake_rot(g->dev, at[i] + 7, 1);
+	disk_scrub(g->disk, 640); /* ten chunks a second */
+	wait_for(g, 4 * NS_PER_SEC);
+	assert_in_range(stats(g).scrubbed_chunks, 10, 45);
+	wait_for(g, 10 * NS_PER_SEC);
+	/* 51 chunks, a table page; that may be in a buffer, checked, for the repairs */
+	assert_in_range(stats(g).scrubbed_chunks, 51, 52);
+	assert_int_equal(stats(g).corrupt_chunks, 3);
+	assert_int_equal(stats(g).repaired_chunks, 3);
+	assert_int_equal(g->disk->scrub.kib_s, 0);
+	assert_true(disk_poll(g->disk) == ~0ull); /* nothing ticks */
+	rig_check_all(g, false);
+	assert_int_equal(stats(g).corrupt_chunks, 3);
+	rig_destroy(g);
+}
+
+static void scrub_stays_away_from_a_busy_guest(void **state)
+{
+	struct rig *g = filled();
+
+	(void)state;
+	reopen(g);
+	disk_scrub(g->disk, 64000);
+	for (u32 i = 0; i < 100; i++) {
+		assert_int_equal(rig_io(g, BLK_READ, 8 * i, 8, false), 0);
+		wait_for(g, NS_PER_SEC);
+	}
+	assert_in_range(stats(g).scrubbed_chunks, 0, 2);
+	disk_scrub(g->disk, 0);
+	wait_for(g, 100 * NS_PER_SEC);
+	assert_in_range(stats(g).scrubbed_chunks, 0, 2);
+	rig_destroy(g);
+}
+
 static void rot_offline_fails_that_block_alone(void **state)
 {
 	struct rig *g = filled();
@@ -789,6 +841,8 @@ int main(void)
 		cmocka_unit_test(waits_for_ever_or_fails_offline),
 		cmocka_unit_test(source_taken_away_and_back),
 		cmocka_unit_test(rot_is_found_and_repaired),
+		cmocka_unit_test(scrub_repairs_what_nobody_reads),
+		cmocka_unit_test(scrub_stays_away_from_a_busy_guest),
 		cmocka_unit_test(rot_offline_fails_that_block_alone),
 		cmocka_unit_test(rotten_table_page),
 		cmocka_unit_test(unreadable_sums_are_survived),
