@@ -72,7 +72,6 @@ static enum cli_exit build_parse(const struct cli_command *c, struct build_args 
 {
 	*a = (struct build_args){
 		.label = "",
-		.chunk = MANIFEST_CHUNK_DEFAULT,
 		.level = LEVEL_DEFAULT,
 		.sector = 512,
 		.created = now_unix(),
@@ -89,8 +88,8 @@ static enum cli_exit build_parse(const struct cli_command *c, struct build_args 
 		return cli_usage(c, "\"%s\" cannot be a channel's name", a->channel);
 	if (strlen(a->label) > MANIFEST_LABEL_MAX)
 		return cli_usage(c, "a label has at most %d bytes", MANIFEST_LABEL_MAX);
-	if (a->chunk < MANIFEST_CHUNK_MIN || a->chunk > MANIFEST_CHUNK_MAX ||
-	    a->chunk & (a->chunk - 1))
+	if (a->chunk && (a->chunk < MANIFEST_CHUNK_MIN || a->chunk > MANIFEST_CHUNK_MAX ||
+			 a->chunk & (a->chunk - 1)))
 		return cli_usage(c, "--chunk is a power of two from 64K to 1M");
 	if (a->level > 9)
 		return cli_usage(c, "--level is 0 (fast) to 9 (small)");
@@ -197,6 +196,27 @@ static enum cli_exit build_and_publish(const struct build_args *a, struct build_
 	return a->json && write_json(a->json, a, p, &r, chp) ? CLI_FAILED : CLI_OK;
 }
 
+/* The size that nobody has given: the parent's, whose chunks are to be shared, or by the image. */
+static int choose_chunk(struct build_args *a, const struct datadir *d,
+			const u8 parent[SHA256_BYTES], const u8 pub[P256_PUB_BYTES], u64 bytes)
+{
+	struct version v;
+	const char *why;
+
+	if (a->chunk)
+		return 0;
+	a->chunk = manifest_chunk_default(bytes);
+	if (!a->parent)
+		return 0;
+	if (version_load(d, parent, pub, &v, &why)) {
+		cli_error("version %s: %s", a->parent, why);
+		return -EINVAL;
+	}
+	a->chunk = v.m.chunk_bytes;
+	version_free(&v);
+	return 0;
+}
+
 static enum cli_exit run_build(const struct cli_command *c, int argc, char **argv)
 {
 	enum cli_exit ret = CLI_FAILED;
@@ -219,6 +239,8 @@ static enum cli_exit run_build(const struct cli_command *c, int argc, char **arg
 		goto no_data;
 	key_public(key, pub);
 	if (a.parent && cli_version(&d, a.parent, pub, p.parent))
+		goto out;
+	if (choose_chunk(&a, &d, p.parent, pub, source.bytes))
 		goto out;
 	p.dir = &d;
 	p.key = key;
@@ -252,7 +274,7 @@ const struct cli_command cmd_image_build = {
 		"  --channel NAME    point this channel at the new version, e.g. lab/stable\n"
 		"  --label TEXT      a word for people, up to 128 bytes\n"
 		"  --parent VERSION  the version that this one comes after\n"
-		"  --chunk SIZE      64K to 1M (default 64K)\n"
+		"  --chunk SIZE      64K to 1M (default: the parent's, or by size)\n"
 		"  --level N         zlib's, 0 to 9 (default 6)\n"
 		"  --sector BYTES    of the PC's virtual disk: 512 (default) or 4096\n"
 		"  --created UNIX    time in the manifest (default SOURCE_DATE_EPOCH or now)\n"

@@ -332,15 +332,17 @@ static void dump_map(const struct store *s)
 			printf("%s\n", slot == SLOT_ZERO ? "zero" : "not here");
 	}
 	for (u32 c = 0; c < m->chunks; c++) {
-		u32 valid = 0, zero = 0;
+		u32 valid = 0, zero = 0, slot;
 
 		for (u64 b = (u64)c << m->bpc_shift; b < (u64)(c + 1) << m->bpc_shift; b++) {
-			valid += bitmap_test(m->valid, b);
-			zero += bitmap_test(m->zero, b);
+			enum ovl_state own = chunkmap_ovl_at(m, b, &slot);
+
+			valid += own == OVL_VALID;
+			zero += own == OVL_ZERO;
 		}
 		if (valid || zero)
 			printf("write %u  slot %d, %u blocks, %u zeroed\n", c,
-			       (int)m->ovl[c], valid, zero);
+			       (int)chunkmap_ovl_slot(m, c), valid, zero);
 	}
 }
 

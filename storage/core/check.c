@@ -331,13 +331,14 @@ static void check_overlay(struct store_check *k)
 		u64 first = (u64)c << m->bpc_shift;
 
 		for (u64 b = first; b < first + m->bpc; b++) {
-			bool v = bitmap_test(m->valid, b), z = bitmap_test(m->zero, b);
+			u32 slot = SLOT_NONE;
+			enum ovl_state own = chunkmap_ovl_at(m, b, &slot);
 
-			if (b >= m->blocks && (v || z)) {
+			if (b >= m->blocks && own != OVL_NOT) {
 				say(k, CHECK_BAD, "chunk %u: guest writes behind the end", c);
 				break;
 			}
-			if (v && m->ovl[c] >= SLOT_LIMIT) {
+			if (own == OVL_VALID && slot >= SLOT_LIMIT) {
 				say(k, CHECK_LOST, "chunk %u: guest writes without a slot", c);
 				break;
 			}

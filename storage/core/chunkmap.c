@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/assert.h"
 #include "base/bitmap.h"
 #include "base/err.h"
 #include "base/plat.h"
@@ -16,12 +17,30 @@ static void *get(struct chunkmap *m, u64 bytes)
 	return plat_alloc(bytes);
 }
 
+static bool create_overlay(struct chunkmap *m)
+{
+	u32 slab;
+
+	m->groups = (u32)DIV_ROUND_UP((u64)m->chunks * m->bpc, GROUP_BLOCKS);
+	m->leaf_bytes = (u32)ALIGN_UP(sizeof(struct ovl_leaf) + 4 * (GROUP_BLOCKS / m->bpc), 8ul);
+	m->leaf_free = GROUP_NONE;
+	slab = SLAB_LEAVES * m->leaf_bytes;
+	/* one more than all groups need: a spare one shall not look like being full */
+	m->max_slabs = MIN((m->groups + SLAB_LEAVES - 1) / SLAB_LEAVES + 1, OVL_BYTES_MAX / slab);
+	m->group = get(m, (u64)m->groups * 4);
+	m->slabs = get(m, m->max_slabs * sizeof(*m->slabs));
+	m->dirty = get(m, BITMAP_WORDS(m->chunks) * 8);
+	if (!m->group || !m->slabs || !m->dirty)
+		return false;
+	memset(m->group, 0xff, (size_t)m->groups * 4);
+	return true;
+}
+
 static struct chunkmap *create(u64 image_bytes, u32 chunk_bytes, bool writes)
 {
 	u64 chunks = DIV_ROUND_UP(image_bytes, chunk_bytes);
 	u64 pages = DIV_ROUND_UP(chunks, chunk_bytes / 32);
 	struct chunkmap *m;
-	u64 words;
 
 	if (!image_bytes || chunks + pages >= SLOT_LIMIT)
 		return NULL;
@@ -35,21 +54,13 @@ static struct chunkmap *create(u64 image_bytes, u32 chunk_bytes, bool writes)
 	m->bpc_shift = (u32)__builtin_ctz(m->bpc);
 	m->blocks = DIV_ROUND_UP(image_bytes, BLOCK_BYTES);
 	m->bytes = sizeof(*m);
-	words = BITMAP_WORDS(chunks * m->bpc);
 	m->base = get(m, (u64)m->n * 4);
 	if (m->base)
 		memset(m->base, 0xff, (size_t)m->n * 4);
-	if (m->base && !writes)
-		return m;
-	m->ovl = get(m, chunks * 4);
-	m->valid = get(m, words * 8);
-	m->zero = get(m, words * 8);
-	m->dirty = get(m, BITMAP_WORDS(chunks) * 8);
-	if (!m->base || !m->ovl || !m->valid || !m->zero || !m->dirty) {
+	if (!m->base || (writes && !create_overlay(m))) {
 		chunkmap_destroy(m);
 		return NULL;
 	}
-	memset(m->ovl, 0xff, chunks * 4);
 	return m;
 }
 
@@ -75,10 +86,11 @@ void chunkmap_destroy(struct chunkmap *m)
 {
 	if (!m)
 		return;
+	for (u32 i = 0; i < m->nslabs; i++)
+		plat_free(m->slabs[i]);
+	plat_free(m->slabs);
+	plat_free(m->group);
 	plat_free(m->base);
-	plat_free(m->ovl);
-	plat_free(m->valid);
-	plat_free(m->zero);
 	plat_free(m->dirty);
 	plat_free(m);
 }
@@ -95,48 +107,161 @@ void chunkmap_base_set(struct chunkmap *m, u32 i, u32 slot)
 	m->base[i] = slot;
 }
 
+/* ---------------------------------------------------------------- leaves */
+
+static struct ovl_leaf *leaf_at(const struct chunkmap *m, u32 i)
+{
+	return (struct ovl_leaf *)(void *)(m->slabs[i / SLAB_LEAVES] +
+					   (size_t)(i % SLAB_LEAVES) * m->leaf_bytes);
+}
+
+static void leaf_put(struct chunkmap *m, u32 i)
+{
+	leaf_at(m, i)->slot[0] = m->leaf_free;
+	m->leaf_free = i;
+	m->nfree++;
+}
+
+static void slab_put(struct chunkmap *m, u32 slab)
+{
+	for (u32 i = SLAB_LEAVES; i; i--)
+		leaf_put(m, slab * SLAB_LEAVES + i - 1);
+}
+
+bool chunkmap_spare(struct chunkmap *m)
+{
+	u64 bytes = (u64)SLAB_LEAVES * m->leaf_bytes;
+	u8 *slab;
+
+	if (m->nfree >= SLAB_LEAVES)
+		return true;
+	if (m->nslabs == m->max_slabs)
+		return m->nfree;
+	slab = plat_alloc(bytes);
+	if (!slab)
+		return m->nfree;
+	m->bytes += bytes;
+	m->slabs[m->nslabs++] = slab;
+	slab_put(m, m->nslabs - 1);
+	return true;
+}
+
+bool chunkmap_ovl_room(struct chunkmap *m, u32 c)
+{
+	u32 *g = &m->group[((u64)c << m->bpc_shift) / GROUP_BLOCKS], i = m->leaf_free;
+	struct ovl_leaf *l;
+
+	if (*g < GROUP_ZERO)
+		return true;
+	if (i == GROUP_NONE)
+		return false;
+	l = leaf_at(m, i);
+	m->leaf_free = l->slot[0];
+	m->nfree--;
+	memset(l->valid, 0, sizeof(l->valid));
+	memset(l->zero, *g == GROUP_ZERO ? 0xff : 0, sizeof(l->zero));
+	memset(l->slot, 0xff, 4 * (GROUP_BLOCKS / m->bpc));
+	*g = i;
+	return true;
+}
+
+/* A leaf that says "all zero" and nothing else is not needed. */
+static void collapse(struct chunkmap *m, u64 block)
+{
+	u32 *g = &m->group[block / GROUP_BLOCKS];
+	const struct ovl_leaf *l = chunkmap_leaf(m, block);
+
+	if (!l)
+		return;
+	for (u32 i = 0; i < GROUP_BLOCKS / 64; i++)
+		if (l->zero[i] != ~0ull)
+			return;
+	for (u32 i = 0; i < GROUP_BLOCKS / m->bpc; i++)
+		if (l->slot[i] != SLOT_NONE)
+			return;
+	leaf_put(m, *g);
+	*g = GROUP_ZERO;
+}
+
+/* ---------------------------------------------------------------- guest writes */
+
 void chunkmap_ovl_drop(struct chunkmap *m)
 {
-	u64 words = BITMAP_WORDS((u64)m->chunks * m->bpc);
-
-	memset(m->ovl, 0xff, (size_t)m->chunks * 4);
-	memset(m->valid, 0, words * 8);
-	memset(m->zero, 0, words * 8);
+	memset(m->group, 0xff, (size_t)m->groups * 4);
+	m->leaf_free = GROUP_NONE;
+	m->nfree = 0;
+	for (u32 i = m->nslabs; i; i--)
+		slab_put(m, i - 1);
 	memset(m->dirty, 0, BITMAP_WORDS(m->chunks) * 8);
 	m->slots_ovl = 0;
 	m->ndirty = 0;
 }
 
+void chunkmap_ovl_slot_set(struct chunkmap *m, u32 c, u32 slot)
+{
+	struct ovl_leaf *l = chunkmap_leaf(m, (u64)c << m->bpc_shift);
+	u32 *was = &l->slot[c & (GROUP_BLOCKS / m->bpc - 1)];
+
+	m->slots_ovl += (u32)((slot < SLOT_LIMIT) - (*was < SLOT_LIMIT));
+	*was = slot;
+	if (slot == SLOT_NONE)
+		collapse(m, (u64)c << m->bpc_shift);
+}
+
+/* Bits of chunk @c in a leaf: a word and a mask when a chunk is less than a word, else words. */
+static bool any_bit(const struct chunkmap *m, const u64 *bits, u32 c)
+{
+	u32 first = (u32)((u64)c << m->bpc_shift) % GROUP_BLOCKS;
+
+	if (m->bpc < 64)
+		return bits[first / 64] >> (first % 64) & ((1ull << m->bpc) - 1);
+	for (u32 w = first / 64; w < (first + m->bpc) / 64; w++)
+		if (bits[w])
+			return true;
+	return false;
+}
+
 bool chunkmap_ovl_any(const struct chunkmap *m, u32 c)
 {
 	u64 first = (u64)c << m->bpc_shift;
+	const struct ovl_leaf *l = chunkmap_leaf(m, first);
 
-	if (m->bpc >= 64) {
-		for (u64 w = first / 64; w < (first + m->bpc) / 64; w++)
-			if (m->valid[w] | m->zero[w])
-				return true;
-		return false;
-	}
-	return (m->valid[first / 64] | m->zero[first / 64]) >> (first % 64) &
-	       ((1ull << m->bpc) - 1);
+	if (!l)
+		return m->group[first / GROUP_BLOCKS] == GROUP_ZERO;
+	return any_bit(m, l->valid, c) || any_bit(m, l->zero, c);
+}
+
+bool chunkmap_ovl_valid(const struct chunkmap *m, u32 c)
+{
+	const struct ovl_leaf *l = chunkmap_leaf(m, (u64)c << m->bpc_shift);
+
+	return l && any_bit(m, l->valid, c);
 }
 
 void chunkmap_ovl_get(const struct chunkmap *m, u32 c, struct record *r)
 {
 	u64 first = (u64)c << m->bpc_shift;
+	const struct ovl_leaf *l = chunkmap_leaf(m, first);
+	u32 at = (u32)(first % GROUP_BLOCKS) / 8;
 
 	r->type = REC_OVL;
 	r->ovl.chunk = c;
-	r->ovl.slot = m->ovl[c];
+	r->ovl.slot = chunkmap_ovl_slot(m, c);
 	r->ovl.bits_bytes = m->bpc / 8;
-	memcpy(r->ovl.valid, (u8 *)m->valid + first / 8, m->bpc / 8);
-	memcpy(r->ovl.zero, (u8 *)m->zero + first / 8, m->bpc / 8);
+	if (l) {
+		memcpy(r->ovl.valid, (const u8 *)l->valid + at, m->bpc / 8);
+		memcpy(r->ovl.zero, (const u8 *)l->zero + at, m->bpc / 8);
+		return;
+	}
+	memset(r->ovl.valid, 0, m->bpc / 8);
+	memset(r->ovl.zero, m->group[first / GROUP_BLOCKS] == GROUP_ZERO ? 0xff : 0, m->bpc / 8);
 }
 
 int chunkmap_ovl_put(struct chunkmap *m, const struct record *r)
 {
-	u32 c = r->ovl.chunk, n = r->ovl.bits_bytes;
+	u32 c = r->ovl.chunk, n = r->ovl.bits_bytes, at;
 	u64 first = (u64)c << m->bpc_shift;
+	struct ovl_leaf *l;
 	u8 any = 0;
 
 	if (c >= m->chunks || n != m->bpc / 8)
@@ -148,25 +273,38 @@ int chunkmap_ovl_put(struct chunkmap *m, const struct record *r)
 	}
 	if (any && r->ovl.slot >= SLOT_LIMIT)
 		return -EBADMSG;
-	m->slots_ovl += (u32)((r->ovl.slot < SLOT_LIMIT) - (m->ovl[c] < SLOT_LIMIT));
-	m->ovl[c] = r->ovl.slot < SLOT_LIMIT ? r->ovl.slot : SLOT_NONE;
-	memcpy((u8 *)m->valid + first / 8, r->ovl.valid, n);
-	memcpy((u8 *)m->zero + first / 8, r->ovl.zero, n);
+	chunkmap_spare(m);
+	if (!chunkmap_ovl_room(m, c))
+		return -ENOMEM;
+	l = chunkmap_leaf(m, first);
+	at = (u32)(first % GROUP_BLOCKS) / 8;
+	memcpy((u8 *)l->valid + at, r->ovl.valid, n);
+	memcpy((u8 *)l->zero + at, r->ovl.zero, n);
+	chunkmap_ovl_slot_set(m, c, r->ovl.slot < SLOT_LIMIT ? r->ovl.slot : SLOT_NONE);
 	return 0;
 }
 
 bool chunkmap_ovl_mark(struct chunkmap *m, u64 block, u64 n, bool zero)
 {
-	u64 *on = zero ? m->zero : m->valid, *off = zero ? m->valid : m->zero;
 	bool changed = false;
 
 	while (n) {
 		u64 bit = block % 64, take = MIN(n, 64 - bit);
 		u64 mask = (take == 64 ? ~0ull : (1ull << take) - 1) << bit;
+		struct ovl_leaf *l = chunkmap_leaf(m, block);
+		u32 w = (u32)(block % GROUP_BLOCKS) / 64;
 
-		changed |= (~on[block / 64] | off[block / 64]) & mask ? true : false;
-		on[block / 64] |= mask;
-		off[block / 64] &= ~mask;
+		assert(l || (zero && m->group[block / GROUP_BLOCKS] == GROUP_ZERO));
+		if (l) {
+			u64 *on = zero ? &l->zero[w] : &l->valid[w];
+			u64 *off = zero ? &l->valid[w] : &l->zero[w];
+
+			changed |= (~*on | *off) & mask ? true : false;
+			*on |= mask;
+			*off &= ~mask;
+		}
+		if (l && zero)
+			collapse(m, block);
 		block += take;
 		n -= take;
 	}
@@ -240,9 +378,12 @@ int slotmap_rebuild(struct slotmap *s, const struct chunkmap *m, const struct ch
 	for (u32 i = 0; i < m->n; i++)
 		if (m->base[i] < SLOT_LIMIT && claim(s, m->base[i]))
 			return -EBADMSG;
-	for (u32 i = 0; i < m->chunks; i++)
-		if (m->ovl[i] < SLOT_LIMIT && claim(s, m->ovl[i]))
+	for (u32 i = 0; i < m->chunks; i++) {
+		u32 slot = chunkmap_ovl_slot(m, i);
+
+		if (slot < SLOT_LIMIT && claim(s, slot))
 			return -EBADMSG;
+	}
 	for (u32 i = 0; other && i < other->n; i++)
 		if (other->base[i] < SLOT_LIMIT && other->base[i] != chunkmap_same(m, other, i) &&
 		    claim(s, other->base[i]))

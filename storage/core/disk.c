@@ -23,6 +23,7 @@
 #define FILL_IDLE_MS 15000u
 #define RESERVE_BYTES (512ull << 20)
 #define ROUNDS 16
+#define ASKED_BITS (8ull << 20) /* a block each up to 32 GiB, then several share one */
 
 static void disk_submit(struct blk_dev *b, struct blk_req *r)
 {
@@ -117,8 +118,11 @@ struct blk_dev *disk_blk(struct disk *d)
 static int become_ready(struct disk *d)
 {
 	const struct manifest *mf = &d->im.mf;
-	u64 bytes = BITMAP_WORDS(d->m->blocks) * 8;
+	u64 bytes;
 
+	while (d->m->blocks >> d->asked_shift > ASKED_BITS)
+		d->asked_shift++;
+	bytes = BITMAP_WORDS((d->m->blocks >> d->asked_shift) + 1) * 8;
 	d->asked = plat_alloc(bytes);
 	if (!d->asked)
 		return -ENOMEM;
@@ -191,6 +195,7 @@ static u64 poll_round(struct disk *d)
 	bind_poll(d);
 	if (d->phase != DISK_READY || !d->told)
 		return ~0ull;
+	d->map_full = !chunkmap_spare(d->m);
 	sched_poll(d);
 	guestio_poll(d);
 	reclaim_poll(d);

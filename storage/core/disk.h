@@ -172,7 +172,7 @@ int disk_profile_play(struct disk *d, const void *bytes, u32 n);
 struct disk_stats {
 	u64 guest_reads, guest_writes, guest_flushes; /* requests */
 	u64 guest_read_bytes, guest_write_bytes, guest_trim_bytes;
-	u64 asked_bytes; /* distinct 4 KiB blocks of the image the guest has read */
+	u64 asked_bytes; /* distinct blocks of the image that the guest has read; 4 KiB to 32 GiB */
 	u64 local_bytes; /* read from the store's chunks */
 	u64 overlay_bytes; /* read from the overlay */
 	u64 zero_bytes; /* read without any I/O */

@@ -233,7 +233,8 @@ struct disk {
 	u32 reserve; /* slots that only guest writes may take */
 	u64 clock;
 	struct stream streams[STREAMS];
-	u64 *asked; /* bit per block */
+	u64 *asked; /* bit per 1 << asked_shift blocks */
+	u32 asked_shift;
 
 	struct recorder rec;
 	struct player play;
@@ -264,6 +265,7 @@ struct disk {
 	u8 *bounce_mem;
 	u8 *bounce[BOUNCES];
 	u32 nbounce;
+	bool map_full; /* no memory for more guest writes in the map */
 
 	/* quiesce, state */
 	bool quiescing, quiesce_syncing;

@@ -463,13 +463,15 @@ static enum kind classify(struct disk *d, u64 block, u64 *dev)
 {
 	struct chunkmap *m = d->m;
 	u32 c = (u32)(block >> m->bpc_shift), in = (u32)block & (m->bpc - 1);
+	enum ovl_state own;
 	struct cbuf *b;
 	u32 slot;
 
-	if (bitmap_test(m->zero, block))
+	own = chunkmap_ovl_at(m, block, &slot);
+	if (own == OVL_ZERO)
 		return KIND_ZERO;
-	if (bitmap_test(m->valid, block)) {
-		*dev = store_slot_block(d->s, m->ovl[c]) + in;
+	if (own == OVL_VALID) {
+		*dev = store_slot_block(d->s, slot) + in;
 		return KIND_OVL;
 	}
 	slot = m->base[c];
@@ -509,11 +511,11 @@ static void ask(struct disk *d, u64 block, u32 n)
 {
 	if (d->rec.on)
 		profile_note(d, block, n);
-	for (u32 i = 0; i < n; i++) {
-		if (bitmap_test(d->asked, block + i))
+	for (u64 i = block >> d->asked_shift; i <= (block + n - 1) >> d->asked_shift; i++) {
+		if (bitmap_test(d->asked, i))
 			continue;
-		bitmap_set(d->asked, block + i);
-		d->st.asked_bytes += BLOCK_BYTES;
+		bitmap_set(d->asked, i);
+		d->st.asked_bytes += BLOCK_BYTES << d->asked_shift;
 	}
 }
 
@@ -641,19 +643,27 @@ static enum step read_step(struct gop *g)
 
 /* ---------------------------------------------------------------- writing */
 
-/* Slot of chunk @c's overlay, taken if need be; SLOT_NONE: the store is full. */
+/* Slot of chunk @c's overlay, taken if need be; SLOT_NONE: the store is full, or its map. */
 static u32 ovl_slot(struct disk *d, u32 c)
 {
-	u32 slot = d->m->ovl[c];
+	u32 slot = chunkmap_ovl_slot(d->m, c);
 
-	if (slot != SLOT_NONE)
+	if (slot != SLOT_NONE || !chunkmap_ovl_room(d->m, c))
 		return slot;
 	slot = slotmap_take(&d->s->slots, true);
-	if (slot != SLOT_NONE) {
-		d->m->ovl[c] = slot;
-		d->m->slots_ovl++;
-	}
+	if (slot != SLOT_NONE)
+		chunkmap_ovl_slot_set(d->m, c, slot);
 	return slot;
+}
+
+/* There was no slot, or no room in the map, for chunk @c: may there be soon? */
+static bool room_comes(struct disk *d, u32 c)
+{
+	if (!chunkmap_ovl_room(d->m, c) && !d->map_full) {
+		d->again = true; /* the next round begins with getting more */
+		return true;
+	}
+	return stage_pressure(d);
 }
 
 /* Is a write to any of these blocks in flight? With @rmw_only, one that reads first? */
@@ -712,9 +722,22 @@ static void rmw_write(struct part *p)
 	part_write(p, store_slot_block(d->s, slot) + (p->block & (d->m->bpc - 1)), 0);
 }
 
+/* Nowhere to write chunk @c to: wait when that may change, else refuse the rest. */
+static enum step no_room(struct gop *g, u32 c)
+{
+	if (room_comes(g->d, c))
+		return STEP_STALL;
+	log_limited(LOG_ERR, "disk: %s full, guest write refused",
+		    g->d->s->slots.free ? "the map of guest writes is" : "store");
+	gop_fail(g, -ENOSPC);
+	g->pos = g->end;
+	return STEP_ON;
+}
+
 static enum step rmw_step(struct gop *g, u64 block, u32 boff, u32 bytes)
 {
 	struct disk *d = g->d;
+	u32 c = (u32)(block >> d->m->bpc_shift);
 	u64 dev = 0;
 	enum kind kind;
 	struct part *p;
@@ -722,7 +745,7 @@ static enum step rmw_step(struct gop *g, u64 block, u32 boff, u32 bytes)
 	if (!pools_ok(d) || write_active(d, block, 1, false))
 		return STEP_STALL;
 	/* the slot now: later there is no way back */
-	if (ovl_slot(d, (u32)(block >> d->m->bpc_shift)) == SLOT_NONE && stage_pressure(d))
+	if (ovl_slot(d, c) == SLOT_NONE && room_comes(d, c))
 		return STEP_STALL;
 	p = part_get(g);
 	part_bounce(p);
@@ -757,7 +780,7 @@ static enum step rmw_step(struct gop *g, u64 block, u32 boff, u32 bytes)
 	case KIND_MISS:
 		break;
 	}
-	if (!part_wait(p, (u32)(block >> d->m->bpc_shift))) {
+	if (!part_wait(p, c)) {
 		part_undo(p);
 		return STEP_STALL;
 	}
@@ -768,11 +791,11 @@ static enum step rmw_step(struct gop *g, u64 block, u32 boff, u32 bytes)
 static enum step write_partial(struct gop *g, u64 block, u32 boff, u32 bytes)
 {
 	struct disk *d = g->d;
-	u32 unit = d->s->blk->sector_bytes, got, n;
+	u32 unit = d->s->blk->sector_bytes, got, n, slot;
 	struct part *p;
 
-	if (g->r->op == BLK_WRITE_ZEROES || !bitmap_test(d->m->valid, block) || boff % unit ||
-	    bytes % unit)
+	if (g->r->op == BLK_WRITE_ZEROES || chunkmap_ovl_at(d->m, block, &slot) != OVL_VALID ||
+	    boff % unit || bytes % unit)
 		return rmw_step(g, block, boff, bytes);
 	if (!pools_ok(d) || write_active(d, block, 1, true))
 		return STEP_STALL;
@@ -787,9 +810,7 @@ static enum step write_partial(struct gop *g, u64 block, u32 boff, u32 bytes)
 	p->nblocks = 1;
 	p->bytes = bytes;
 	advance(g, bytes);
-	part_write(p, store_slot_block(d->s, d->m->ovl[block >> d->m->bpc_shift]) +
-			      (block & (d->m->bpc - 1)),
-		   boff);
+	part_write(p, store_slot_block(d->s, slot) + (block & (d->m->bpc - 1)), boff);
 	return STEP_ON;
 }
 
@@ -819,14 +840,8 @@ static enum step write_step(struct gop *g)
 	if (!pools_ok(d))
 		return STEP_STALL;
 	n = ovl_run(d, block, (u32)MIN(left >> BLOCK_SHIFT, (u64)dev_blocks(d)), &dev);
-	if (!n && stage_pressure(d))
-		return STEP_STALL;
-	if (!n) {
-		log_limited(LOG_ERR, "disk: store full, guest write refused");
-		gop_fail(g, -ENOSPC);
-		g->pos = g->end;
-		return STEP_ON;
-	}
+	if (!n)
+		return no_room(g, (u32)(block >> d->m->bpc_shift));
 	if (write_active(d, block, n, true))
 		return STEP_STALL;
 	p = part_get(g);
@@ -861,13 +876,12 @@ static bool ovl_release(struct gop *g, u32 c)
 	struct chunkmap *m = d->m;
 	u64 first = (u64)c << m->bpc_shift;
 
-	if (m->ovl[c] == SLOT_NONE || d->s->failed || write_active(d, first, m->bpc, false) ||
-	    bitmap_next_set(m->valid, first + m->bpc, first) < first + m->bpc)
+	if (chunkmap_ovl_slot(m, c) == SLOT_NONE || d->s->failed ||
+	    write_active(d, first, m->bpc, false) || chunkmap_ovl_valid(m, c))
 		return true;
-	if (!reclaim_put(d, m->ovl[c]))
+	if (!reclaim_put(d, chunkmap_ovl_slot(m, c)))
 		return false;
-	m->ovl[c] = SLOT_NONE;
-	m->slots_ovl--;
+	chunkmap_ovl_slot_set(m, c, SLOT_NONE);
 	if (d->s->keep_overlay) {
 		chunkmap_dirty(m, c);
 		g->remapped = true;
@@ -893,8 +907,11 @@ static enum step zero_step(struct gop *g)
 	n = MIN(left >> BLOCK_SHIFT, d->m->bpc - (block & (d->m->bpc - 1)));
 	if (write_active(d, block, n, false))
 		return STEP_STALL;
-	if (d->m->base[c] != SLOT_ZERO || chunkmap_ovl_any(d->m, c))
+	if (d->m->base[c] != SLOT_ZERO || chunkmap_ovl_any(d->m, c)) {
+		if (d->m->group[block / GROUP_BLOCKS] != GROUP_ZERO && !chunkmap_ovl_room(d->m, c))
+			return no_room(g, c);
 		remap(g, block, n, true);
+	}
 	if (!ovl_release(g, c))
 		return STEP_STALL;
 	g->pos += n << BLOCK_SHIFT;

@@ -16,6 +16,14 @@ unit += disk_basic
 unit_disk_basic-src = tests/unit/disk_basic_test.c $(store-test)
 unit_disk_basic-libs := -lcrypto -lz
 
+unit += disk_memory
+unit_disk_memory-src = tests/unit/disk_memory_test.c $(store-test)
+unit_disk_memory-libs := -lcrypto -lz
+
+unit += chunkmap
+unit_chunkmap-src = tests/unit/chunkmap_test.c $(store-test)
+unit_chunkmap-libs := -lcrypto -lz
+
 unit += trim
 unit_trim-src = tests/unit/trim_test.c $(store-test)
 unit_trim-libs := -lcrypto -lz

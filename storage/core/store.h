@@ -15,7 +15,8 @@
  * all callbacks below come from there or from disk_poll(), never from inside
  * the call that started the work.
  *
- * Context: pump. Memory is allocated by create, open and bind only.
+ * Context: pump. Memory is allocated by create, open and bind, and by disk_poll() for
+ * the map of guest writes as it grows, between requests (chunkmap.h).
  */
 #ifndef STORAGE_CORE_STORE_H
 #define STORAGE_CORE_STORE_H

@@ -86,7 +86,7 @@ bool super_is_marker(const void *block);
 int super_layout(struct super *out, u64 region_bytes, u32 chunk_bytes);
 
 #define SUPER_SLOTS_MIN 16u
-#define SUPER_SLOTS_MAX (4u << 20) /* bounds the allocator's memory: 512 KiB */
+#define SUPER_SLOTS_MAX (8u << 20) /* bounds the allocator's memory: 1 MiB */
 
 struct journal_head_wire {
 	u8 magic[4]; /* "FJB1" */

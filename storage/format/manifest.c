@@ -65,6 +65,15 @@ static bool all_zero(const u8 *p, size_t n)
  *
  * Return: 0; -EINVAL for sizes that no manifest may have.
  */
+u32 manifest_chunk_default(u64 image_bytes)
+{
+	u32 chunk = MANIFEST_CHUNK_DEFAULT;
+
+	while (chunk < MANIFEST_CHUNK_MAX && image_bytes > (u64)chunk * MANIFEST_CHUNKS_DEFAULT)
+		chunk *= 2;
+	return chunk;
+}
+
 int manifest_fill_counts(struct manifest *m)
 {
 	u64 pages;

@@ -21,7 +21,8 @@
 #define MANIFEST_FORMAT 1
 #define MANIFEST_CHUNK_MIN (64u * 1024)
 #define MANIFEST_CHUNK_MAX (1024u * 1024)
-#define MANIFEST_CHUNK_DEFAULT (64u * 1024)
+#define MANIFEST_CHUNK_DEFAULT (64u * 1024) /* up to 256 GiB */
+#define MANIFEST_CHUNKS_DEFAULT (4u << 20) /* ... then chunks double rather than be more */
 #define MANIFEST_NAME_BYTES 64 /* zero padded; 63 characters at most */
 #define MANIFEST_LABEL_MAX 128
 #define MANIFEST_PAGES_MAX 32768 /* 16 TiB at the default chunk size */
@@ -92,6 +93,14 @@ int manifest_verify(const void *bytes, size_t n, const u8 keys[][P256_PUB_BYTES]
 
 /** manifest_digest() - the version's name: SHA-256 of the whole file */
 void manifest_digest(u8 out[SHA256_BYTES], const void *bytes, size_t n);
+
+/*
+ * manifest_chunk_default() - chunk size of an image that nobody has chosen one for
+ *
+ * What a PC keeps of a chunk in memory is the same for any size, so it grows
+ * with the image: never more than 4 Mi chunks below 4 TiB.
+ */
+u32 manifest_chunk_default(u64 image_bytes);
 
 /** manifest_fill_counts() - derive counts from image_bytes and chunk_bytes; 0 or -EINVAL */
 int manifest_fill_counts(struct manifest *m);

@@ -12,7 +12,8 @@
 #include "tests/sim/sim.h"
 
 #define SLOTS 32u
-#define MOST 512u /* sectors of one request */
+#define MOST 512u /* sectors of one request, but one that carries no data */
+#define WHOLE 2048u
 
 struct op {
 	struct blk_req r;
@@ -236,6 +237,11 @@ static void one(void)
 	n = DIV_ROUND_UP(n, per) * per;
 	if (first + n > sectors || n > MOST)
 		return;
+	if (!scatter && what >= 82 && what < 90 && sectors > WHOLE && sim_one_in(&rng, 4)) {
+		/* a file that was large is gone: whole groups of the map */
+		first = sim_below(&rng, (u32)(sectors / WHOLE)) * WHOLE;
+		n = (u32)MIN(sectors - first, WHOLE * (1ull + sim_below(&rng, 2)));
+	}
 	if (what >= 45 && what < 82)
 		kind = BLK_WRITE;
 	else if (what >= 82 && what < 86 && sim_has(SIM_ZEROES))
@@ -246,6 +252,8 @@ static void one(void)
 		kind = BLK_FLUSH;
 	if (kind == BLK_WRITE || kind == BLK_WRITE_ZEROES)
 		fua = sim_has(SIM_FUA) && sim_one_in(&rng, 6);
+	if (kind == BLK_READ && n > MOST)
+		return; /* neither trims nor zeroes in this world */
 	if (scatter == 2)
 		what = left ? 0 : 99;
 	if (scatter && what < 97) {

@@ -340,8 +340,9 @@ static void damage_running(void)
 		u32 c = sim_below(&w.rng_fault, s->map->chunks);
 
 		sim_total.bads++;
-		if (sim_one_in(&w.rng_fault, 4) && s->map->ovl[c] < SLOT_LIMIT)
-			at = part_block(s->sb.slots_off / 4096 + (u64)s->map->ovl[c] * s->bpc +
+		if (sim_one_in(&w.rng_fault, 4) && chunkmap_ovl_slot(s->map, c) < SLOT_LIMIT)
+			at = part_block(s->sb.slots_off / 4096 +
+					store_slot_block(s, chunkmap_ovl_slot(s->map, c)) +
 					sim_below(&w.rng_fault, s->bpc));
 		sim_disk_bad(&w.disk, at);
 	}
@@ -364,7 +365,8 @@ static bool range_damaged(u64 first, u32 n)
 	u64 per = s->sb.chunk_bytes / 512;
 
 	for (u64 c = first / per; n && c <= (first + n - 1) / per; c++)
-		if (slot_damaged(s, s->map->base[c]) || slot_damaged(s, s->map->ovl[c]) ||
+		if (slot_damaged(s, s->map->base[c]) ||
+		    slot_damaged(s, chunkmap_ovl_slot(s->map, (u32)c)) ||
 		    slot_damaged(s, s->map->base[s->map->chunks]))
 			return true; /* its table page counts, too */
 	return false;
@@ -403,7 +405,7 @@ static void check_space(void)
 
 	memset(seen, 0, BITMAP_WORDS(s->sb.slots) * 8);
 	for (u32 i = 0; i < m->n + m->chunks; i++) {
-		u32 slot = i < m->n ? m->base[i] : m->ovl[i - m->n];
+		u32 slot = i < m->n ? m->base[i] : chunkmap_ovl_slot(m, i - m->n);
 
 		here += i < m->n && slot != SLOT_NONE;
 		if (slot >= SLOT_LIMIT)

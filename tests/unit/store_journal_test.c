@@ -318,7 +318,7 @@ static void leftovers_of_a_torn_append(void **state)
 	assert_int_equal(rig_open(g), 0);
 	assert_int_equal(g->store->map->slots_ovl, 1);
 	for (u32 c = 0; c < 600; c++)
-		first += g->store->map->ovl[c] != SLOT_NONE;
+		first += chunkmap_ovl_slot(g->store->map, c) != SLOT_NONE;
 	assert_int_equal(first, 0);
 	rig_destroy(g);
 }

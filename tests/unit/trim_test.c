@@ -167,12 +167,12 @@ static void reads_are_waited_for(void **state)
 	(void)state;
 	assert_int_equal(rig_io(g, BLK_WRITE, 0, 8, false), 0);
 	assert_int_equal(rig_io(g, BLK_FLUSH, 0, 0, false), 0);
-	slot = g->disk->m->ovl[0];
+	slot = chunkmap_ovl_slot(g->disk->m, 0);
 	blk_submit(disk_blk(g->disk), &a);
 	disk_poll(g->disk); /* it is with the device now */
 	blk_submit(disk_blk(g->disk), &b);
 	disk_poll(g->disk);
-	assert_int_equal(g->disk->m->ovl[0], SLOT_NONE);
+	assert_int_equal(chunkmap_ovl_slot(g->disk->m, 0), SLOT_NONE);
 	for (u32 i = 0; i < 10000 && e1 == 1; i++) {
 		assert_true(g->store->slots.used[slot / 64] >> slot % 64 & 1);
 		rig_tick(g);
