@@ -17,8 +17,12 @@ unit_disk_basic-src = tests/unit/disk_basic_test.c $(store-test)
 unit_disk_basic-libs := -lcrypto -lz
 
 unit += disk_memory
-unit_disk_memory-src = tests/unit/disk_memory_test.c $(store-test)
+unit_disk_memory-src = tests/unit/disk_memory_test.c tests/fakes/big_disk.c $(store-test)
 unit_disk_memory-libs := -lcrypto -lz
+
+unit += disk_figures
+unit_disk_figures-src = tests/unit/disk_figures_test.c tests/fakes/big_disk.c $(store-test)
+unit_disk_figures-libs := -lcrypto -lz
 
 unit += chunkmap
 unit_chunkmap-src = tests/unit/chunkmap_test.c $(store-test)
