@@ -44,6 +44,7 @@ struct worker {
 	struct build *b;
 	u8 *plain, *object;
 	u8 *old; /* what incoming/ has of a chunk */
+	struct chunk_encoder *encoder;
 	struct source_reader reader;
 	pthread_t thread;
 };
@@ -125,7 +126,7 @@ static int keep_chunk(struct worker *w, const u8 *plain, u32 bytes, const u8 dig
 		pthread_mutex_unlock(&b->lock);
 		return note_object(b, digest, stored, OBJECT_NEW);
 	}
-	n = chunk_encode(plain, bytes, b->p->level, w->object);
+	n = chunk_encoder_run(w->encoder, plain, bytes, w->object);
 	if (n < 0)
 		return n;
 	err = incoming_put(b->p->dir, digest, w->object, (size_t)n);
@@ -178,6 +179,10 @@ static void *worker_run(void *arg)
 
 static int worker_init(struct worker *w, struct build *b)
 {
+	int err = chunk_encoder_create(&w->encoder, b->p->level);
+
+	if (err)
+		return err;
 	w->b = b;
 	w->plain = malloc(b->m.chunk_bytes);
 	w->object = malloc(CHUNK_HEADER_BYTES + b->m.chunk_bytes);
@@ -192,6 +197,7 @@ static void worker_fini(struct worker *w)
 	free(w->plain);
 	free(w->object);
 	free(w->old);
+	chunk_encoder_destroy(w->encoder);
 	source_reader_fini(&w->reader);
 }
 

@@ -83,8 +83,15 @@ int chunk_decoder_feed(struct chunk_decoder *d, const void *in, size_t n);
 int chunk_decode(struct chunk_decoder *d, const void *in, size_t n, void *out, size_t out_room);
 
 #if __STDC_HOSTED__
+/* Making objects (chunk_encode.c, hosted only): zlib's state, kept from chunk to chunk. */
+struct chunk_encoder;
+
+int chunk_encoder_create(struct chunk_encoder **out, int level);
+void chunk_encoder_destroy(struct chunk_encoder *e);
+int chunk_encoder_run(struct chunk_encoder *e, const void *plain, u32 n, void *out);
+
 /**
- * chunk_encode() - make an object of @n plain bytes (chunk_encode.c, hosted only)
+ * chunk_encode() - make an object of @n plain bytes
  * @out:  room for CHUNK_HEADER_BYTES + @n: stored when zlib does not shorten it
  * @level: zlib's, 0..9
  *

@@ -198,6 +198,32 @@ static void encoder_refuses(void **state)
 	assert_int_equal(chunk_encode(plain, 1, 10, object), -EINVAL);
 }
 
+/* An encoder that was used before, also for what it could not shorten, makes the same bytes. */
+static void encoder_starts_anew(void **state)
+{
+	static u8 alone[CHUNK_OBJECT_MAX];
+	struct chunk_encoder *e;
+
+	(void)state;
+	assert_int_equal(chunk_encoder_create(&e, 6), 0);
+	for (int i = 0; i < 12; i++) {
+		u32 bytes = i % 4 == 3 ? 3000 : PLAIN;
+		int n;
+
+		if (i % 3)
+			fill_text(plain, bytes);
+		else
+			fill_noise(plain, bytes);
+		n = chunk_encode(plain, bytes, 6, alone);
+		assert_int_equal(chunk_encoder_run(e, plain, bytes, object), n);
+		assert_memory_equal(object, alone, (size_t)n);
+		decode_in_pieces(object, (u32)n, bytes, 4096);
+	}
+	assert_int_equal(chunk_encoder_run(e, plain, 0, object), -EINVAL);
+	chunk_encoder_destroy(e);
+	chunk_encoder_destroy(NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +233,7 @@ int main(void)
 		cmocka_unit_test(headers),
 		cmocka_unit_test(damage_is_mostly_noticed_and_never_escapes),
 		cmocka_unit_test(encoder_refuses),
+		cmocka_unit_test(encoder_starts_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
