@@ -1,6 +1,6 @@
 # freshet: the admin's command line. What it shares with the server is server/data.
 images-format := storage/format/chunk.c storage/format/chunk_encode.c storage/format/guid.c \
-	storage/format/manifest.c storage/format/ticket.c
+	storage/format/manifest.c storage/format/sources.c storage/format/ticket.c
 images-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_openssl.c
 images-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c \
 	server/data/version.c server/data/publish.c server/data/gc.c server/data/digestset.c \
@@ -12,7 +12,7 @@ images-core := $(wildcard storage/core/*.c) storage/format/journal.c storage/for
 	storage/format/profile.c base/crc32c.c
 images-store := images/store_cmd.c
 images-swarm := images/swarm.c images/swarm_pc.c images/swarm_disk.c images/swarm_time.c \
-	net/sockets/sockets.c net/client/client.c net/client/conn.c net/client/tls.c \
+	net/sockets/sockets.c net/client/client.c net/client/conn.c net/client/mirror.c net/client/tls.c \
 	net/http/http.c net/stack/addr.c $(mbedtls-host)
 
 freshet-src += images/main.c images/cli.c images/options.c images/key.c images/image.c images/builder.c \

@@ -1,6 +1,7 @@
 /*
  * site.c - freshet site: the settings that go into boot tickets
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,7 +63,7 @@ static enum cli_exit set_locked(const struct datadir *d, const char *uuid, const
 	err = edited ? siteconf_edit(text, uuid, key, value, edited, room) : -ENOMEM;
 	if (err == -ENOENT)
 		cli_error("no setting \"%s\"; there are: channel policy claim fill "
-			  "fill_limit fill_window metered frontend",
+			  "fill_limit fill_window metered frontend sources",
 			  key);
 	else if (err)
 		cli_error("cannot set %s to \"%s\": %s; see freshet site set --help", key, value,
@@ -74,8 +75,26 @@ static enum cli_exit set_locked(const struct datadir *d, const char *uuid, const
 	return err ? CLI_FAILED : CLI_OK;
 }
 
+/* A value of several words is the same as one in quotes. */
+static int join_values(char out[SITECONF_LINE_MAX], int count, char **values)
+{
+	size_t used = 0;
+
+	out[0] = 0;
+	for (int i = 0; i < count; i++) {
+		int n = snprintf(out + used, SITECONF_LINE_MAX - used, "%s%s", i ? " " : "",
+				 values[i]);
+
+		if (n < 0 || (size_t)n >= SITECONF_LINE_MAX - used)
+			return -EMSGSIZE;
+		used += (size_t)n;
+	}
+	return 0;
+}
+
 static enum cli_exit run_set(const struct cli_command *c, int argc, char **argv)
 {
+	char value[SITECONF_LINE_MAX];
 	enum cli_exit ret;
 	struct datadir d;
 	struct args a;
@@ -83,11 +102,11 @@ static enum cli_exit run_set(const struct cli_command *c, int argc, char **argv)
 	ret = parse(c, &a, &argc, &argv);
 	if (ret)
 		return ret;
-	if (argc != 2)
+	if (argc < 2 || join_values(value, argc - 1, argv + 1))
 		return cli_usage(c, "a key and a value are needed");
 	if (cli_open_data(&d, a.data, true))
 		return CLI_FAILED;
-	ret = set_locked(&d, a.uuid, argv[0], argv[1]);
+	ret = set_locked(&d, a.uuid, argv[0], value);
 	datadir_close(&d);
 	return ret;
 }
@@ -114,6 +133,8 @@ const struct cli_command cmd_site_set = {
 		"  metered on|off           fetch nothing that the guest does not wait for\n"
 		"  frontend same|nvme|ahci  the disk controller that the OS sees: as the PC's own\n"
 		"                           (default), NVMe or AHCI; from the next boot on\n"
+		"  sources URL...|none      where chunk objects lie besides, e.g.\n"
+		"                           http://10.0.0.7/objects: asked first, in this order\n"
 		"\n"
 		"A running freshetd takes changes at once. The file is DIR/site.conf.\n",
 	.run = run_set,

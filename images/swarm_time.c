@@ -182,6 +182,13 @@ static void timed_status(struct source *s, struct source_status *out)
 	t->below->ops->status(t->below, out);
 }
 
+static void timed_sources(struct source *s, const struct sources *list)
+{
+	struct timed *t = to_timed(s);
+
+	t->below->ops->sources(t->below, list);
+}
+
 static void timed_poll(struct source *s)
 {
 	struct timed *t = to_timed(s);
@@ -196,6 +203,7 @@ static const struct source_ops timed_ops = {
 	.get = timed_get,
 	.post = timed_post,
 	.status = timed_status,
+	.sources = timed_sources,
 	.poll = timed_poll,
 };
 

@@ -1,5 +1,6 @@
 # freshetd, the server. server/data is shared with the tools in images/.
-server-format := storage/format/guid.c storage/format/manifest.c storage/format/ticket.c
+server-format := storage/format/guid.c storage/format/manifest.c storage/format/sources.c \
+	storage/format/ticket.c
 server-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_openssl.c
 server-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c
 # What images/ builds on too.

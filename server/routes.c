@@ -4,6 +4,7 @@
  *	GET  /v1/boot?uuid=&mac=&disk=   a signed ticket
  *	GET  /v1/manifest/<digest>       a file that never changes
  *	GET  /v1/chunk/<digest>          likewise
+ *	GET  /objects/<2 hex>/<digest>   the same, as a web server shows the folder
  *	GET  /v1/profile/<digest>        which chunks a boot reads
  *	POST /v1/profile?uuid=           ... in a machine's own boot
  *	POST /v1/report                  what a machine says of itself
@@ -271,8 +272,22 @@ static const struct route routes[] = {
 	{ "/metrics", false, answer_metrics },
 };
 
+/* "/objects/ab/ab..": what PCs ask a source of chunks for, when we are one to others. */
+static bool is_object(const char *path)
+{
+	static const char folder[] = "/objects/";
+	const char *two = path + sizeof(folder) - 1;
+
+	return !strncmp(path, folder, sizeof(folder) - 1) && strlen(two) == 3 + DIGEST_HEX &&
+	       two[2] == '/' && !memcmp(two, two + 3, 2) && digest_hex_ok(two + 3, DIGEST_HEX);
+}
+
 static const struct route *find_route(const char *path, u8 digest[SHA256_BYTES])
 {
+	if (is_object(path)) {
+		fmt_unhex(digest, SHA256_BYTES, path + strlen(path) - DIGEST_HEX, DIGEST_HEX);
+		return &routes[0];
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
 		size_t n = strlen(routes[i].path);
 

@@ -17,7 +17,8 @@
  * a server that restarts is found by one probe, not by a volley.
  *
  * With TLS every connection is to the site's own server or is none: the source
- * looks the same from above.
+ * looks the same from above. When the site's ticket names other sources of chunks, all
+ * connections but 0 may lead to one of those (mirror.c).
  *
  * Callbacks run from poll() alone, after the connections were worked on, and
  * may submit again.
@@ -37,6 +38,7 @@
 #define FILL_DEPTH 2 /* requests of the lowest priority on one connection */
 #define AHEAD_DEPTH 4
 #define IDLE_NS (60 * NS_PER_SEC)
+#define CHUNK_PATH_BYTES (SOURCES_PATH_MAX + 4 + 2 * SHA256_BYTES + 1)
 
 /* source_req.scratch[0]: state, tries; [1]: not before, or the error to report */
 enum req_state {
@@ -48,6 +50,7 @@ enum req_state {
 
 #define REQ_STATE GENMASK(7, 0)
 #define REQ_TRIES GENMASK(39, 8)
+#define REQ_HOME (1ull << 40) /* a mirror had no good answer: home is asked next */
 
 static inline struct client *to_client(struct source *s)
 {
@@ -86,7 +89,22 @@ static void doc_done(struct client *c, struct source_doc *d, int err)
 	list_add_tail(&c->done_docs, &d->link);
 }
 
-/* The answer was no good: its own back-off, then again. */
+static struct list *queue_of(struct client *c, const struct source_req *r)
+{
+	return r->scratch[0] & REQ_HOME ? &c->homeward : &c->queue[r->prio];
+}
+
+/* A mirror's answer was no good: home, at once. */
+static void req_homeward(struct client *c, struct source_req *r)
+{
+	r->scratch[0] |= REQ_HOME;
+	req_set(r, REQ_QUEUED);
+	list_del(&r->link);
+	list_add_tail(&c->homeward, &r->link);
+	c->st.retries++;
+}
+
+/* The answer was no good: its own back-off, then again, from whom chunks come then. */
 static void req_delay(struct client *c, struct source_req *r)
 {
 	u32 tries = (u32)FIELD_GET(REQ_TRIES, r->scratch[0]) + 1;
@@ -94,6 +112,7 @@ static void req_delay(struct client *c, struct source_req *r)
 	tries = MIN(tries, 1000u);
 	r->scratch[0] = (r->scratch[0] & ~REQ_TRIES) | FIELD_PREP(REQ_TRIES, tries);
 	r->scratch[1] = plat_time_ns() + backoff_ns(tries);
+	r->scratch[0] &= ~REQ_HOME;
 	req_set(r, REQ_DELAYED);
 	list_del(&r->link);
 	list_add_tail(&c->delayed, &r->link);
@@ -104,16 +123,20 @@ static void req_requeue_first(struct client *c, struct source_req *r)
 {
 	req_set(r, REQ_QUEUED);
 	list_del(&r->link);
-	list_add(&c->queue[r->prio], &r->link);
+	list_add(queue_of(c, r), &r->link);
 	c->st.retries++;
 }
 
-static void chunk_answer(struct client *c, struct source_req *r, int err, u32 status)
+static void chunk_answer(struct conn *k, struct source_req *r, int err, u32 status)
 {
+	struct client *c = k->c;
 	char hex[17];
 
+	if (k->mirror)
+		mirror_answered(c, k->mirror, !err);
 	if (!err) {
-		c->http_status = 0;
+		if (!k->mirror)
+			c->http_status = 0;
 		c->st.chunks++;
 		c->st.plain_bytes += r->plain_bytes;
 		req_done(c, r, 0);
@@ -125,19 +148,27 @@ static void chunk_answer(struct client *c, struct source_req *r, int err, u32 st
 		log_limited(LOG_WARN, "client: corrupt chunk=%s.. refetching", hex);
 	} else {
 		c->n.http_errors++;
-		c->http_status = status;
 		log_limited(LOG_WARN, "client: refused chunk=%s.. status=%u", hex, status);
 	}
+	if (k->mirror) {
+		req_homeward(c, r);
+		return;
+	}
+	if (status != 200)
+		c->http_status = status;
 	c->st.last_err = err;
 	req_delay(c, r);
 }
 
-void client_slot_done(struct client *c, struct slot s, int err, u32 status)
+void client_slot_done(struct conn *k, struct slot s, int err, u32 status)
 {
-	c->fails = 0;
+	struct client *c = k->c;
+
+	if (!k->mirror)
+		c->fails = 0;
 	switch (s.kind) {
 	case SLOT_CHUNK:
-		chunk_answer(c, s.req, err, status);
+		chunk_answer(k, s.req, err, status);
 		break;
 	case SLOT_DOC:
 		s.doc->http_status = status;
@@ -151,11 +182,15 @@ void client_slot_done(struct client *c, struct slot s, int err, u32 status)
 	}
 }
 
-void client_slot_lost(struct client *c, struct slot s, int err, bool first, bool stale)
+void client_slot_lost(struct conn *k, struct slot s, int err, bool first, bool stale)
 {
+	struct client *c = k->c;
+
 	switch (s.kind) {
 	case SLOT_CHUNK:
-		if (first && !stale && err)
+		if (first && !stale && err && k->mirror)
+			req_homeward(c, s.req);
+		else if (first && !stale && err)
 			req_delay(c, s.req);
 		else
 			req_requeue_first(c, s.req);
@@ -183,9 +218,11 @@ void client_slot_lost(struct client *c, struct slot s, int err, bool first, bool
 	}
 }
 
-void client_conn_up(struct client *c)
+void client_conn_up(struct conn *k)
 {
-	if (c->proven)
+	struct client *c = k->c;
+
+	if (k->mirror || c->proven)
 		return;
 	c->proven = true;
 	log_limited(LOG_INFO, "client: connected server=%s", c->host);
@@ -197,11 +234,18 @@ static void docs_fail(struct client *c, int err)
 		doc_done(c, list_first(&c->docs, struct source_doc, link), err);
 }
 
-void client_conn_failed(struct client *c, int err, bool worked)
+void client_conn_failed(struct conn *k, int err, bool worked)
 {
+	struct client *c = k->c;
 	u64 now = plat_time_ns();
 
 	c->n.lost++;
+	if (k->mirror) {
+		/* To close a connection after some answers is a server's right. */
+		if (!worked || err != -ECONNRESET)
+			mirror_failed(c, k->mirror, err);
+		return;
+	}
 	c->st.last_err = err;
 	if (worked) {
 		c->retry_ns = MAX(c->retry_ns, now);
@@ -217,13 +261,16 @@ void client_conn_failed(struct client *c, int err, bool worked)
 
 /* ---------------------------------------------------------------- sending */
 
-static struct conn *conn_shortest(struct client *c, u32 from, u32 limit)
+/* Among connections @from and on, those that lead to @m and shall. */
+static struct conn *conn_shortest(struct client *c, struct mirror *m, u32 from, u32 limit)
 {
 	struct conn *best = NULL;
 
 	for (u32 i = from; i < c->o.conns; i++) {
 		struct conn *k = c->conns[i];
 
+		if (k->mirror != m || mirror_of(c, i) != m)
+			continue;
 		if (k->state == CONN_OPEN && !k->lost && !k->eof && k->count < limit &&
 		    (!best || k->count < best->count))
 			best = k;
@@ -234,7 +281,7 @@ static struct conn *conn_shortest(struct client *c, u32 from, u32 limit)
 /* 0: sent; -EAGAIN: no place; others: that connection is gone, look again */
 static int send_doc(struct client *c)
 {
-	struct conn *k = conn_shortest(c, 0, c->o.depth);
+	struct conn *k = conn_shortest(c, NULL, 0, c->o.depth);
 	struct source_doc *d = list_first(&c->docs, struct source_doc, link);
 	struct slot s = { .kind = SLOT_DOC, .doc = d };
 	int err;
@@ -255,17 +302,30 @@ static int send_doc(struct client *c)
 	return err;
 }
 
-static int send_chunk(struct client *c, enum source_prio prio, u32 from, u32 limit)
+static void chunk_path(char out[CHUNK_PATH_BYTES], const struct mirror *m,
+		       const struct source_req *r)
 {
-	struct conn *k = conn_shortest(c, from, limit);
-	struct source_req *r = list_first(&c->queue[prio], struct source_req, link);
+	char hex[2 * SHA256_BYTES + 1];
+
+	fmt_hex(hex, r->digest, SHA256_BYTES);
+	if (m)
+		fmt_snprintf(out, CHUNK_PATH_BYTES, "%s/%.2s/%s", m->url->path, hex, hex);
+	else
+		fmt_snprintf(out, CHUNK_PATH_BYTES, "/v1/chunk/%s", hex);
+}
+
+/* The first of @queue to @m */
+static int send_chunk(struct client *c, struct list *queue, struct mirror *m, u32 from, u32 limit)
+{
+	struct conn *k = conn_shortest(c, m, from, limit);
+	struct source_req *r = list_first(queue, struct source_req, link);
 	struct slot s = { .kind = SLOT_CHUNK, .req = r };
-	char path[80] = "/v1/chunk/";
+	char path[CHUNK_PATH_BYTES];
 	int err;
 
 	if (!k)
 		return -EAGAIN;
-	fmt_hex(path + 10, r->digest, SHA256_BYTES);
+	chunk_path(path, m, r);
 	req_set(r, REQ_WIRE);
 	list_del(&r->link);
 	list_add_tail(&c->wire, &r->link);
@@ -273,14 +333,14 @@ static int send_chunk(struct client *c, enum source_prio prio, u32 from, u32 lim
 	if (err == -EAGAIN) {
 		req_set(r, REQ_QUEUED);
 		list_del(&r->link);
-		list_add(&c->queue[prio], &r->link);
+		list_add(queue, &r->link);
 	}
 	return err;
 }
 
 static int send_post(struct client *c)
 {
-	struct conn *k = conn_shortest(c, 0, c->o.depth);
+	struct conn *k = conn_shortest(c, NULL, 0, c->o.depth);
 	struct post *p = list_first(&c->posts, struct post, link);
 	struct slot s = { .kind = SLOT_POST, .post = p };
 	int err;
@@ -296,31 +356,60 @@ static int send_post(struct client *c)
 	return err == -EINVAL ? 0 : err;
 }
 
+/* One chunk to the source that is being tried: the least urgent that there is. */
+static void send_probe(struct client *c)
+{
+	for (int p = SOURCE_FILL; c->probe && p >= SOURCE_DEMAND; p--) {
+		if (list_empty(&c->queue[p]))
+			continue;
+		send_chunk(c, &c->queue[p], c->probe, 1, 1);
+		return;
+	}
+}
+
+static void send_all(struct client *c, struct list *queue, struct mirror *m, u32 from, u32 limit)
+{
+	int err = 0;
+
+	while (!list_empty(queue) && err != -EAGAIN)
+		err = send_chunk(c, queue, m, from, limit);
+}
+
+/*
+ * To one source all connections but 0 lead, and of them the first carries no fill.
+ * While another is tried on the last one, what is left has to carry both.
+ */
 static void dispatch(struct client *c)
 {
-	u32 from = c->o.conns > 1;
+	u32 first = c->use != NULL, from = MIN(first + 1, c->o.conns - 1);
 	int err = 0;
+
+	if (c->use && c->probe)
+		from = first;
+	send_probe(c);
 
 	while (!list_empty(&c->docs) && err != -EAGAIN)
 		err = send_doc(c);
-	for (err = 0; !list_empty(&c->queue[SOURCE_DEMAND]) && err != -EAGAIN;)
-		err = send_chunk(c, SOURCE_DEMAND, 0, c->o.depth);
+	send_all(c, &c->homeward, NULL, 0, c->o.depth);
+	send_all(c, &c->queue[SOURCE_DEMAND], c->use, first, c->o.depth);
 	for (err = 0; !list_empty(&c->posts) && err != -EAGAIN;)
 		err = send_post(c);
 	if (!list_empty(&c->queue[SOURCE_DEMAND]))
 		return;
-	for (err = 0; !list_empty(&c->queue[SOURCE_AHEAD]) && err != -EAGAIN;)
-		err = send_chunk(c, SOURCE_AHEAD, from, MIN(c->o.depth, AHEAD_DEPTH + 0u));
-	for (err = 0; !list_empty(&c->queue[SOURCE_FILL]) && err != -EAGAIN;)
-		err = send_chunk(c, SOURCE_FILL, from, MIN(c->o.depth, FILL_DEPTH + 0u));
+	send_all(c, &c->queue[SOURCE_AHEAD], c->use, from, MIN(c->o.depth, AHEAD_DEPTH + 0u));
+	send_all(c, &c->queue[SOURCE_FILL], c->use, from, MIN(c->o.depth, FILL_DEPTH + 0u));
 }
 
 /* ---------------------------------------------------------------- connecting */
 
+static bool home_only(const struct client *c)
+{
+	return !list_empty(&c->docs) || !list_empty(&c->posts) || !list_empty(&c->homeward);
+}
+
 static bool urgent(const struct client *c)
 {
-	return !list_empty(&c->docs) || !list_empty(&c->queue[SOURCE_DEMAND]) ||
-	       !list_empty(&c->posts);
+	return home_only(c) || !list_empty(&c->queue[SOURCE_DEMAND]);
 }
 
 static bool waiting(const struct client *c)
@@ -340,15 +429,17 @@ static bool wanted(const struct client *c, u32 i)
 		return false;
 	if (c->o.conns == 1)
 		return true;
+	if (mirror_of(c, i))
+		return background || !list_empty(&c->queue[SOURCE_DEMAND]);
+	if (i == 0 && c->use)
+		return home_only(c);
 	return i == 0 ? urgent(c) || !c->proven : c->proven && (background || crowded);
 }
 
 static void connect_some(struct client *c, u64 now)
 {
-	if (now < c->retry_ns)
-		return;
 	for (u32 i = 0; i < c->o.conns; i++)
-		if (wanted(c, i))
+		if ((now >= c->retry_ns || mirror_of(c, i)) && wanted(c, i))
 			conn_connect(c->conns[i]);
 }
 
@@ -361,7 +452,7 @@ static void delayed_due(struct client *c, u64 now)
 			continue;
 		req_set(r, REQ_QUEUED);
 		list_del(&r->link);
-		list_add_tail(&c->queue[r->prio], &r->link);
+		list_add_tail(queue_of(c, r), &r->link);
 	}
 }
 
@@ -414,6 +505,7 @@ static void client_poll(struct source *s)
 	docs_late(c, now);
 	deliver(c);
 	c->kick = false;
+	mirrors_turn(c, now);
 	connect_some(c, now);
 	dispatch(c);
 }
@@ -435,6 +527,8 @@ int client_pending(struct source *s)
 		if (!list_empty(&c->queue[p]))
 			best = p;
 	list_for_each(r, &c->delayed, link)
+		best = MIN(best, (int)r->prio);
+	list_for_each(r, &c->homeward, link)
 		best = MIN(best, (int)r->prio);
 	for (u32 i = 0; i < c->o.conns; i++)
 		best = MIN(best, conn_pending(c->conns[i]));
@@ -470,7 +564,9 @@ u64 client_deadline_ns(struct source *s)
 	/* Even when it is past: it may have become due since the last poll. */
 	for (u32 i = 0; i < c->o.conns; i++)
 		if (wanted(c, i))
-			d = MIN(d, c->retry_ns);
+			d = MIN(d, mirror_of(c, i) ? now : c->retry_ns);
+	if (waiting(c))
+		d = MIN(d, mirrors_deadline(c, now));
 	return MAX(d, now);
 }
 
@@ -492,7 +588,7 @@ static void client_reprioritise(struct source *s, struct source_req *r, enum sou
 
 	if (r->prio == p)
 		return;
-	if (req_state(r) == REQ_QUEUED) {
+	if (req_state(r) == REQ_QUEUED && !(r->scratch[0] & REQ_HOME)) {
 		list_del(&r->link);
 		list_add_tail(&c->queue[p], &r->link);
 		c->kick = true;
@@ -571,7 +667,7 @@ static enum source_state state_of(struct client *c)
 		open |= c->conns[i]->state == CONN_OPEN;
 	if (!stack_link_up() || !stack_ip())
 		return SOURCE_DOWN;
-	if (c->fails || c->http_status)
+	if (!c->use && (c->fails || c->http_status))
 		return SOURCE_RETRYING;
 	return open || c->proven ? SOURCE_UP : SOURCE_CONNECTING;
 }
@@ -606,7 +702,7 @@ static void say(struct client *c, struct source_status *o)
 		fmt = "%s does not speak TLS with us";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	fmt_snprintf(o->what, sizeof(o->what), fmt, c->host);
+	fmt_snprintf(o->what, sizeof(o->what), fmt, c->use ? c->use->host : c->host);
 #pragma GCC diagnostic pop
 }
 
@@ -641,6 +737,14 @@ static void client_credential(struct source *s, const char *bearer)
 	fmt_snprintf(c->bearer, sizeof(c->bearer), "%s", bearer ? bearer : "");
 }
 
+static void client_sources(struct source *s, const struct sources *list)
+{
+	struct client *c = to_client(s);
+
+	mirrors_set(c, list);
+	c->kick = true;
+}
+
 /* ---------------------------------------------------------------- start */
 
 static const struct source_ops client_ops = {
@@ -652,6 +756,7 @@ static const struct source_ops client_ops = {
 	.status = client_status,
 	.signed_time = client_signed_time,
 	.credential = client_credential,
+	.sources = client_sources,
 	.poll = client_poll,
 };
 
@@ -686,6 +791,7 @@ int client_create(const struct client_opts *opts, struct source **out)
 	for (u32 i = 0; i < ARRAY_SIZE(c->queue); i++)
 		list_init(&c->queue[i]);
 	list_init(&c->posts);
+	list_init(&c->homeward);
 	list_init(&c->delayed);
 	list_init(&c->wire);
 	list_init(&c->done_reqs);

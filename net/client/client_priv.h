@@ -1,5 +1,5 @@
 /*
- * client_priv.h - shared by client.c (requests) and conn.c (connections)
+ * client_priv.h - shared by client.c (requests), conn.c (connections), mirror.c (sources)
  */
 #ifndef NET_CLIENT_CLIENT_PRIV_H
 #define NET_CLIENT_CLIENT_PRIV_H
@@ -11,6 +11,7 @@
 #include "net/client/tls.h"
 #include "net/http/http.h"
 #include "storage/format/chunk.h"
+#include "storage/format/sources.h"
 
 #define CONN_RXQ 512u
 #define POSTS 2
@@ -59,6 +60,15 @@ struct post {
 	u8 body[POST_BYTES];
 };
 
+/* A source of chunks besides home; mirror.c. */
+struct mirror {
+	const struct source_url *url;
+	char host[24];
+	bool proven; /* a good chunk came since the last failure */
+	u32 fails, good, bad; /* good, bad: in a row */
+	u64 retry_ns; /* unproven: not to be tried before */
+};
+
 enum conn_state {
 	CONN_CLOSED,
 	CONN_CONNECTING,
@@ -70,6 +80,7 @@ struct conn {
 	struct client *c;
 	u32 index;
 	enum conn_state state;
+	struct mirror *mirror; /* whom it leads to; NULL: home */
 	struct tcp_pcb *pcb; /* NULL once lwIP has freed it */
 	int lost; /* why lwIP took the pcb away; 0 while it has not */
 	bool eof; /* the peer will send no more */
@@ -106,6 +117,7 @@ struct client {
 	char bearer[BEARER_BYTES]; /* "": none */
 
 	struct list docs, queue[3], posts; /* waiting to be sent */
+	struct list homeward; /* chunk requests that a mirror had no good answer for */
 	struct list delayed; /* chunk requests waiting for their next try */
 	struct list wire; /* chunk requests and documents on a connection */
 	struct list done_reqs, done_docs; /* answered, callback due */
@@ -115,6 +127,10 @@ struct client {
 	bool kick; /* something was submitted since the last poll */
 	bool more; /* the budget ended before the work did */
 	u32 made; /* plain bytes made in this poll */
+
+	struct sources list;
+	struct mirror mirrors[SOURCES_MAX]; /* the first list.count */
+	struct mirror *use, *probe; /* chunks go there; it is being tried */
 
 	bool proven; /* the server accepted a connection since the last failure */
 	u32 fails;
@@ -141,16 +157,30 @@ bool conn_rx_pending(const struct conn *k);
 int conn_send(struct conn *k, struct slot s, const char *method, const char *path,
 	      const void *body, s64 body_bytes);
 
-/* client.c: what became of a slot */
-void client_slot_done(struct client *c, struct slot s, int err, u32 status);
+/* mirror.c */
+void mirrors_set(struct client *c, const struct sources *list);
+void mirrors_turn(struct client *c, u64 now);
+struct mirror *mirror_of(const struct client *c, u32 i);
+void mirror_failed(struct client *c, struct mirror *m, int err);
+void mirror_answered(struct client *c, struct mirror *m, bool good);
+u64 mirrors_deadline(const struct client *c, u64 now);
+
+/* client.c: what became of a slot of connection @k */
+void client_slot_done(struct conn *k, struct slot s, int err, u32 status);
 /*
  * The connection went away. @first: this slot's answer was due; @stale: not
  * its fault (others were before it, or a connection that had worked was
  * closed before the answer began).
  */
-void client_slot_lost(struct client *c, struct slot s, int err, bool first, bool stale);
-void client_conn_up(struct client *c);
-void client_conn_failed(struct client *c, int err, bool worked);
+void client_slot_lost(struct conn *k, struct slot s, int err, bool first, bool stale);
+void client_conn_up(struct conn *k);
+void client_conn_failed(struct conn *k, int err, bool worked);
+
+/* TLS leads home alone. */
+static inline struct tls *conn_tls(const struct conn *k)
+{
+	return k->mirror ? NULL : k->tls;
+}
 
 static inline struct slot *conn_slot(struct conn *k, u32 i)
 {

@@ -83,7 +83,7 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 
 	(void)pcb;
 	(void)err;
-	k->state = k->tls ? CONN_HANDSHAKE : CONN_OPEN;
+	k->state = conn_tls(k) ? CONN_HANDSHAKE : CONN_OPEN;
 	k->since_ns = k->response_ns = plat_time_ns();
 	return ERR_OK;
 }
@@ -136,8 +136,8 @@ static void conn_reset(struct conn *k, bool graceful)
 	struct tcp_pcb *pcb = k->pcb;
 
 	if (pcb) {
-		if (k->tls && graceful && k->state == CONN_OPEN)
-			tls_end(k->tls);
+		if (conn_tls(k) && graceful && k->state == CONN_OPEN)
+			tls_end(conn_tls(k));
 		tcp_arg(pcb, NULL);
 		tcp_recv(pcb, NULL);
 		tcp_err(pcb, NULL);
@@ -155,7 +155,6 @@ static void conn_reset(struct conn *k, bool graceful)
 
 void conn_drop(struct conn *k, int err)
 {
-	struct client *c = k->c;
 	bool begun = http_started(&k->parser);
 	bool worked = k->served > 0, was_open = k->state == CONN_OPEN;
 	u32 count = k->count;
@@ -167,10 +166,10 @@ void conn_drop(struct conn *k, int err)
 	k->count = 0;
 	/* from the last to the first, so that going back to a queue's front keeps the order */
 	for (u32 i = count; i-- > 0;)
-		client_slot_lost(c, *conn_slot(k, i), err, i == 0,
+		client_slot_lost(k, *conn_slot(k, i), err, i == 0,
 				 i > 0 || (worked && !begun));
 	if (err)
-		client_conn_failed(c, err, worked);
+		client_conn_failed(k, err, worked);
 }
 
 void conn_close(struct conn *k)
@@ -180,9 +179,12 @@ void conn_close(struct conn *k)
 
 void conn_connect(struct conn *k)
 {
+	const struct source_url *u;
 	ip_addr_t ip;
 	err_t err;
 
+	k->mirror = mirror_of(k->c, k->index);
+	u = k->mirror ? k->mirror->url : NULL;
 	http_parser_init(&k->parser);
 	k->served = 0;
 	k->head = k->count = 0;
@@ -192,7 +194,7 @@ void conn_connect(struct conn *k)
 	k->since_ns = plat_time_ns();
 	k->state = CONN_CONNECTING;
 	k->c->n.connects++;
-	k->pcb = k->tls && tls_begin(k->tls) ? NULL : tcp_new();
+	k->pcb = conn_tls(k) && tls_begin(conn_tls(k)) ? NULL : tcp_new();
 	if (!k->pcb) {
 		k->lost = -ENOMEM;
 		return;
@@ -201,8 +203,8 @@ void conn_connect(struct conn *k)
 	tcp_err(k->pcb, on_err);
 	tcp_recv(k->pcb, on_recv);
 	tcp_nagle_disable(k->pcb);
-	ip_addr_set_ip4_u32(&ip, lwip_htonl(k->c->o.ip));
-	err = tcp_connect(k->pcb, &ip, k->c->o.port, on_connected);
+	ip_addr_set_ip4_u32(&ip, lwip_htonl(u ? u->ip : k->c->o.ip));
+	err = tcp_connect(k->pcb, &ip, u ? (u16_t)u->port : k->c->o.port, on_connected);
 	if (err != ERR_OK)
 		k->lost = err == ERR_RTE ? -ENETUNREACH : -ENOMEM;
 }
@@ -212,7 +214,7 @@ void conn_connect(struct conn *k)
 /* Room for all of a request, so that it never goes out by halves? */
 static bool has_room(const struct conn *k, size_t bytes)
 {
-	if (k->tls)
+	if (conn_tls(k))
 		return tcp_sndbuf(k->pcb) >= tls_room(bytes) &&
 		       tcp_sndqueuelen(k->pcb) + SENDQ_TLS <= TCP_SND_QUEUELEN;
 	return tcp_sndbuf(k->pcb) >= bytes && tcp_sndqueuelen(k->pcb) + SENDQ <= TCP_SND_QUEUELEN;
@@ -220,8 +222,8 @@ static bool has_room(const struct conn *k, size_t bytes)
 
 static int put(struct conn *k, const void *data, size_t bytes)
 {
-	if (k->tls)
-		return tls_write(k->tls, data, bytes);
+	if (conn_tls(k))
+		return tls_write(conn_tls(k), data, bytes);
 	return tcp_write(k->pcb, data, (u16_t)bytes, TCP_WRITE_FLAG_COPY) == ERR_OK ? 0 : -EAGAIN;
 }
 
@@ -229,8 +231,9 @@ int conn_send(struct conn *k, struct slot s, const char *method, const char *pat
 	      const void *body, s64 body_bytes)
 {
 	char head[512];
-	const char *bearer = k->tls && s.kind != SLOT_CHUNK ? k->c->bearer : NULL;
-	int n = http_request_as(head, sizeof(head), method, path, k->c->host, bearer, body_bytes);
+	const char *bearer = conn_tls(k) && s.kind != SLOT_CHUNK ? k->c->bearer : NULL;
+	int n = http_request_as(head, sizeof(head), method, path,
+				k->mirror ? k->mirror->host : k->c->host, bearer, body_bytes);
 	int err;
 	u32 extra = body_bytes > 0 ? (u32)body_bytes : 0;
 
@@ -348,7 +351,7 @@ static bool response_end(struct conn *k)
 	k->count--;
 	k->served++;
 	k->response_ns = k->since_ns = plat_time_ns();
-	client_slot_done(k->c, s, err, status);
+	client_slot_done(k, s, err, status);
 	last = k->parser.close;
 	http_parser_next(&k->parser);
 	return last;
@@ -410,7 +413,7 @@ static void ended(struct conn *k)
 /* True: it is over, and requests may be sent. */
 static bool handshake(struct conn *k)
 {
-	int err = tls_handshake(k->tls);
+	int err = tls_handshake(conn_tls(k));
 
 	switch (err) {
 	case 0:
@@ -436,7 +439,7 @@ static int input(struct conn *k, const u8 **in, size_t *n)
 {
 	int got;
 
-	if (!k->tls) {
+	if (!conn_tls(k)) {
 		if (!k->rx_count)
 			return 0;
 		*in = (const u8 *)k->rxq[k->rx_head]->payload + k->rx_off;
@@ -444,7 +447,7 @@ static int input(struct conn *k, const u8 **in, size_t *n)
 		return 1;
 	}
 	if (k->plain_at == k->plain_bytes) {
-		got = tls_read(k->tls, k->plain, sizeof(k->plain));
+		got = tls_read(conn_tls(k), k->plain, sizeof(k->plain));
 		if (!got)
 			k->eof = true; /* as meant; what follows is not looked at */
 		if (got == -ECONNRESET && !k->count)
@@ -461,7 +464,7 @@ static int input(struct conn *k, const u8 **in, size_t *n)
 
 static void consume(struct conn *k, size_t used)
 {
-	if (k->tls)
+	if (conn_tls(k))
 		k->plain_at += (u32)used;
 	else
 		rx_consume(k, used);
@@ -479,7 +482,7 @@ void conn_process(struct conn *k)
 	if (k->state == CONN_HANDSHAKE && !handshake(k))
 		return;
 	if (k->state == CONN_OPEN && !k->served && !k->lost)
-		client_conn_up(c);
+		client_conn_up(k);
 	for (;;) {
 		if (c->made >= c->o.budget_bytes && conn_rx_pending(k)) {
 			c->more = true;
@@ -508,7 +511,7 @@ void conn_process(struct conn *k)
 bool conn_rx_pending(const struct conn *k)
 {
 	return k->rx_count || k->plain_at < k->plain_bytes || k->lost || k->eof ||
-	       (k->tls && k->state == CONN_OPEN && tls_pending(k->tls));
+	       (conn_tls(k) && k->state == CONN_OPEN && tls_pending(conn_tls(k)));
 }
 
 /* ---------------------------------------------------------------- time */

@@ -1,4 +1,4 @@
-client-src := net/client/client.c net/client/conn.c net/client/tls.c
+client-src := net/client/client.c net/client/conn.c net/client/mirror.c net/client/tls.c
 core-src += $(client-src)
 
 # The whole way from the socketless client to the wire, hosted. Recursive: later
@@ -11,7 +11,9 @@ client-world = tests/unit/client_world.c $(addprefix tests/fakes/net_, mirror.c 
 
 tls-bench-src = tests/perf/tls_client.c $(client-world)
 
-unit += client client_tls
+unit += client client_mirror client_tls
+unit_client_mirror-src = tests/unit/client_mirror_test.c $(client-world)
+unit_client_mirror-libs := -lssl -lcrypto -lz
 unit_client-src = tests/unit/client_test.c $(client-world)
 unit_client-libs := -lssl -lcrypto -lz
 unit_client_tls-src = tests/unit/client_tls_test.c $(client-world)

@@ -9,6 +9,7 @@
  *	fill_limit 0
  *	fill_window 22:00-06:00
  *	metered off
+ *	sources http://10.0.0.7/objects
  *
  *	machine 5d4c5a0e-....
  *	policy boot
@@ -140,6 +141,8 @@ int siteconf_set(struct ticket *t, const char *key, const char *value)
 		return set_switch(&t->metered, value);
 	} else if (!strcmp(key, "fill_window")) {
 		return set_window(t, value);
+	} else if (!strcmp(key, "sources")) {
+		return sources_parse(&t->sources, value, strlen(value));
 	} else if (!strcmp(key, "frontend")) {
 		return ticket_frontend_parse(value, strlen(value), &t->frontend);
 	} else if (!strcmp(key, "fill_limit")) {

@@ -9,7 +9,7 @@
 
 #define SITECONF_PATH "site.conf"
 #define SITECONF_MAX (4 * MIB)
-#define SITECONF_LINE_MAX 256
+#define SITECONF_LINE_MAX 512
 
 int siteconf_set(struct ticket *t, const char *key, const char *value);
 int siteconf_apply(const char *text, const char *uuid, struct ticket *t, int *line);

@@ -553,6 +553,8 @@ void deploy_believe(struct deploy *d, const struct ticket *t)
 	d->ticket_ns = plat_time_ns();
 	if (s->ops->signed_time)
 		s->ops->signed_time(s, t->time_unix);
+	if (s->ops->sources)
+		s->ops->sources(s, &t->sources);
 }
 
 static bool step_ticket(struct deploy *d)

@@ -16,6 +16,7 @@
 #include "base/crypto.h"
 #include "base/list.h"
 #include "base/types.h"
+#include "storage/format/sources.h"
 
 enum source_prio {
 	SOURCE_DEMAND, /* a guest waits for it */
@@ -92,6 +93,11 @@ struct source_ops {
 	 * nobody. NULL slot: the source has no use for it.
 	 */
 	void (*credential)(struct source *s, const char *bearer);
+	/*
+	 * Where else the site has said, signed, that chunk objects lie; instead of what
+	 * it said before. Copied. NULL slot: the source has no use for it.
+	 */
+	void (*sources)(struct source *s, const struct sources *list);
 	void (*poll)(struct source *s);
 };
 

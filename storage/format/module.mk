@@ -1,4 +1,4 @@
-format-core := $(addprefix storage/format/, guid.c manifest.c profile.c chunk.c ticket.c gpt.c)
+format-core := $(addprefix storage/format/, guid.c manifest.c profile.c chunk.c sources.c ticket.c gpt.c)
 core-src += $(format-core)
 
 # Hosted programs: $(format-core) $(crypto-host) $(base-host), -lz -lcrypto;

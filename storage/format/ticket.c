@@ -277,6 +277,9 @@ static int parse_optional(const struct sigtext_line *lines, u32 count, struct ti
 	v = find(lines, count, "frontend");
 	if (v && ticket_frontend_parse(v->s, v->n, &t->frontend))
 		return err_trace(-EINVAL);
+	v = find(lines, count, "sources");
+	if (v && sources_parse(&t->sources, v->s, v->n))
+		return err_trace(-EINVAL);
 	v = find(lines, count, "time");
 	if (v && parse_u64(*v, ~0ull, &t->time_unix))
 		return err_trace(-EINVAL);
@@ -412,6 +415,7 @@ int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n)
 {
 	struct text_out o = { .out = out, .room = room };
 	char uuid[GUID_TEXT_BYTES], claim[TICKET_DISK_SERIAL_MAX + 16], window[16];
+	char sources[SOURCES_TEXT_BYTES];
 	struct ticket check;
 
 	put(&o, "freshet-ticket", "1");
@@ -436,6 +440,8 @@ int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n)
 	if (t->metered)
 		put(&o, "metered", "on");
 	put(&o, "frontend", ticket_frontend_name(t->frontend));
+	if (t->sources.count)
+		put(&o, "sources", sources_print(sources, &t->sources));
 	put_u64(&o, "time", t->time_unix);
 	if (t->has_credential)
 		put_digest(&o, "credential", t->credential);

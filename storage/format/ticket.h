@@ -16,6 +16,7 @@
 #include "base/crypto.h"
 #include "base/types.h"
 #include "storage/format/guid.h"
+#include "storage/format/sources.h"
 
 #define SIGTEXT_MAX 4096
 #define SIGTEXT_KEYS_MAX 48
@@ -61,6 +62,7 @@ struct ticket {
 	u16 fill_from, fill_to; /* minutes of the UTC day when fill may run; equal: always */
 	bool metered; /* fetch nothing that the guest does not wait for */
 	enum ticket_frontend frontend; /* the controller that the guest sees */
+	struct sources sources; /* where chunk objects lie besides */
 	u64 time_unix;
 	bool has_credential;
 	u8 credential[CREDENTIAL_BYTES]; /* to be said from now on */
@@ -77,7 +79,7 @@ struct channel {
  *
  * Required: uuid, channel, serial, version, policy. Others default to
  * esp none, claim none, fill on, fill_limit 0, no fill_window,
- * metered off, frontend same, time 0.
+ * metered off, frontend same, sources none, time 0.
  * Return: 0; -EINVAL; -EMSGSIZE beyond SIGTEXT_MAX.
  */
 int ticket_parse(const void *bytes, size_t n, struct ticket *out);

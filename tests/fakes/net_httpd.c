@@ -32,7 +32,6 @@ struct hconn {
 };
 
 static struct hconn *conns[CONNS];
-static struct tcp_pcb *listener;
 
 /* Bytes of TLS to the wire, as far as there is room. False: this is where it is cut. */
 static bool send_wire(struct hconn *k)
@@ -295,6 +294,10 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 
 	if (err != ERR_OK)
 		return err;
+	if (h->refuse) {
+		tcp_abort(pcb);
+		return ERR_ABRT;
+	}
 	for (u32 i = 0; i < CONNS; i++) {
 		if (conns[i])
 			continue;
@@ -318,29 +321,29 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 
 void httpd_start(struct httpd *h, u16 port)
 {
-	struct tcp_pcb *pcb = tcp_new();
+	struct tcp_pcb *pcb = tcp_new(), *listener;
 
 	if (tcp_bind(pcb, IP_ADDR_ANY, port) != ERR_OK)
 		plat_panic("httpd: bind");
 	listener = tcp_listen(pcb);
 	tcp_arg(listener, h);
 	tcp_accept(listener, on_accept);
+	h->listener = listener;
 }
 
 void httpd_kill(struct httpd *h)
 {
-	(void)h;
 	for (u32 i = 0; i < CONNS; i++)
-		if (conns[i])
+		if (conns[i] && conns[i]->h == h)
 			hconn_free(conns[i], true);
 }
 
 void httpd_stop(struct httpd *h)
 {
 	httpd_kill(h);
-	if (listener)
-		tcp_close(listener);
-	listener = NULL;
+	if (h->listener)
+		tcp_close(h->listener);
+	h->listener = NULL;
 }
 
 void httpd_poll(struct httpd *h)

@@ -29,17 +29,18 @@ struct httpd {
 	void (*handle)(void *ctx, const char *request, struct httpd_reply *r);
 	void *ctx;
 	u32 accepted, requests, open, most_open, most_pipelined;
-	bool refuse; /* listen no more: connections get RST */
+	bool refuse; /* new connections get RST */
 	struct ssl_ctx_st *tls; /* NULL: plain HTTP */
 	s64 cut_wire_at; /* > 0: end a connection after so many bytes of TLS */
 	bool cut_reset; /* ... by RST instead of FIN */
 	bool rude; /* no close_notify */
+	void *listener; /* the fake's own */
 };
 
 void httpd_start(struct httpd *h, u16 port);
 void httpd_stop(struct httpd *h);
-void httpd_kill(struct httpd *h); /* reset every connection; go on listening */
-void httpd_poll(struct httpd *h);
+void httpd_kill(struct httpd *h); /* reset every connection of it; go on listening */
+void httpd_poll(struct httpd *h); /* of all servers, and so is next_ns */
 u64 httpd_next_ns(struct httpd *h); /* when poll() has something to do */
 
 #endif

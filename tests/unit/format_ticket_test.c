@@ -75,6 +75,7 @@ static struct ticket sample(void)
 		.fill_to = 360,
 		.metered = true,
 		.frontend = TICKET_FRONTEND_AHCI,
+		.sources = { 2, { { 0x0a000007, 80, "/objects" }, { 0xac100001, 8080, "" } } },
 		.time_unix = 1700000000,
 		.has_credential = true,
 	};
@@ -111,6 +112,8 @@ static void ticket_round_trip(void **state)
 	assert_int_equal(got.fill_to, 360);
 	assert_true(got.metered);
 	assert_int_equal(got.frontend, TICKET_FRONTEND_AHCI);
+	assert_non_null(strstr(text, "\nsources http://10.0.0.7/objects http://172.16.0.1:8080\n"));
+	assert_memory_equal(&got.sources, &t.sources, sizeof(t.sources));
 	assert_true(got.time_unix == t.time_unix);
 	assert_true(got.has_credential);
 	assert_memory_equal(got.credential, t.credential, sizeof(t.credential));
@@ -132,6 +135,7 @@ static void defaults(void **state)
 	assert_false(t.metered);
 	assert_int_equal(parse(MUST "fill_window 0-1439\ntime 1\n"), 0);
 	assert_int_equal(t.frontend, TICKET_FRONTEND_SAME);
+	assert_int_equal(t.sources.count, 0);
 	assert_int_equal(t.serial, 7);
 	assert_int_equal(parse(MUST "peers 10.0.0.1 10.0.0.2\nsomething new\n"), 0);
 }
@@ -201,6 +205,26 @@ static void strictness(void **state)
 		MUST "frontend ide\n",
 		MUST "frontend AHCI\n",
 		MUST "frontend ahc\n",
+		MUST "sources https://10.0.0.1/o\n",
+		MUST "sources 10.0.0.1\n",
+		MUST "sources http://cdn.example/o\n",
+		MUST "sources http://10.0.0/o\n",
+		MUST "sources http://10.0.0.256\n",
+		MUST "sources http://10.0.0.01\n",
+		MUST "sources http://0.0.0.0\n",
+		MUST "sources http://10.0.0.1:0\n",
+		MUST "sources http://10.0.0.1:65536\n",
+		MUST "sources http://10.0.0.1:\n",
+		MUST "sources http://10.0.0.1/../o\n",
+		MUST "sources http://10.0.0.1/a/./o\n",
+		MUST "sources http://10.0.0.1/a//o\n",
+		MUST "sources http://10.0.0.1/a?b\n",
+		MUST "sources http://10.0.0.1/a%20\n",
+		MUST "sources http://10.0.0.1  http://10.0.0.2\n",
+		MUST "sources none http://10.0.0.2\n",
+		MUST "sources http://1.1.1.1 http://1.1.1.2 http://1.1.1.3 http://1.1.1.4 http://1.1.1.5\n",
+		MUST "sources http://1.1.1.1/"
+		     "0123456789012345678901234567890123456789012345678901234567890123\n",
 		MUST "claim serial:\n",
 		MUST "claim serial: x\n",
 		MUST "claim serial:12345678901234567890123456789012345678901\n",
@@ -215,6 +239,10 @@ static void strictness(void **state)
 			fail_msg("accepted: %s", wrong[i]);
 	assert_int_equal(parse(MUST "claim serial:1234567890123456789012345678901234567890\n"), 0);
 	assert_int_equal(parse(MUST "time 18446744073709551615\n"), 0);
+	assert_int_equal(parse(MUST "sources none\n"), 0);
+	assert_int_equal(parse(MUST "sources http://1.1.1.1/a.b/..c/ http://1.1.1.2:65535\n"), 0);
+	assert_int_equal(parse(MUST "sources http://1.1.1.1/"
+			       "01234567890123456789012345678901234567890123456789012345678901\n"), 0);
 }
 
 static void nul_and_length(void **state)

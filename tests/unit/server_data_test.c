@@ -65,7 +65,7 @@ static void settings(void **state)
 {
 	const char *text = "# c\npolicy push\n  claim   serial:A_1 \n\nmachine " UUID
 			   "\npolicy boot\nfill_limit 4294967295\nmachine " UUID2
-			   "\nfill off\nfrontend ahci\n";
+			   "\nfill off\nfrontend ahci\nsources http://10.0.0.7/o/ http://10.0.0.8:81\n";
 	struct ticket t = { .fill = true };
 	int line;
 
@@ -86,6 +86,12 @@ static void settings(void **state)
 	assert_int_equal(siteconf_apply("policy nevermore", UUID, &t, &line), -EINVAL);
 	assert_int_equal(t.frontend, TICKET_FRONTEND_AHCI);
 	assert_int_equal(siteconf_apply("frontend ide", UUID, &t, &line), -EINVAL);
+	assert_int_equal(t.sources.count, 2);
+	assert_string_equal(t.sources.at[0].path, "/o");
+	assert_int_equal(t.sources.at[1].port, 81);
+	assert_int_equal(siteconf_apply("sources http://mirror/o", UUID, &t, &line), -EINVAL);
+	assert_int_equal(siteconf_apply("sources none", UUID, &t, &line), 0);
+	assert_int_equal(t.sources.count, 0);
 	/* A bad line in another machine's section is found all the same. */
 	assert_int_equal(siteconf_apply("policy boot\nmachine " UUID2 "\nfrob 1", UUID, &t, &line),
 			 -ENOENT);
