@@ -33,7 +33,7 @@ struct swarm {
 	u32 count;
 	u64 spread_ns, limit_ns;
 	u64 ahead_ns, behind_ns; /* the PCs' clock against the world's */
-	const char *json;
+	const char *json, *keep;
 	u8 key[1][P256_PUB_BYTES];
 };
 
@@ -290,6 +290,15 @@ static int make_pcs(struct swarm *s)
 	return s->pcs ? 0 : -ENOMEM;
 }
 
+static int keep_disk(const struct swarm *s)
+{
+	int err = s->keep ? swarm_pc_save(s->pcs[0], s->keep) : 0;
+
+	if (err)
+		cli_error("cannot write %s: %s", s->keep, strerror(-err));
+	return err;
+}
+
 static enum cli_exit simulate(struct swarm *s)
 {
 	struct total t = { 0 };
@@ -317,7 +326,7 @@ static enum cli_exit simulate(struct swarm *s)
 		goto out;
 	if (!s->json || strcmp(s->json, "-"))
 		print_table(s, &t);
-	rc = t.failed || !ended ? CLI_FAILED : CLI_OK;
+	rc = t.failed || !ended || keep_disk(s) ? CLI_FAILED : CLI_OK;
 out:
 	for (u32 i = 0; s->pcs && i < s->count; i++)
 		swarm_pc_destroy(s->pcs[i]);
@@ -328,7 +337,7 @@ out:
 }
 
 struct args {
-	const char *server, *key, *data, *until, *json;
+	const char *server, *key, *data, *until, *json, *keep;
 	u64 pcs, boot, spread, disk, seed, limit;
 	bool verbose;
 };
@@ -344,6 +353,7 @@ static const struct cli_option options[] = {
 	CLI_SIZE("disk", struct args, disk),
 	CLI_NUMBER("seed", struct args, seed),
 	CLI_TEXT("json", struct args, json),
+	CLI_TEXT("keep", struct args, keep),
 	CLI_NUMBER("limit", struct args, limit),
 	CLI_FLAG("verbose", struct args, verbose),
 	{ 0 },
@@ -383,6 +393,7 @@ static enum cli_exit swarm_run(const struct cli_command *c, int argc, char **arg
 		return rc;
 	s.count = (u32)a.pcs;
 	s.json = a.json;
+	s.keep = a.keep;
 	s.spread_ns = a.spread * NS_PER_SEC;
 	s.limit_ns = a.limit * NS_PER_SEC;
 	s.plan.disk_bytes = a.disk;
@@ -408,6 +419,7 @@ const struct cli_command cmd_swarm = {
 		"  --disk SIZE      of each PC, blank; default 64G\n"
 		"  --seed N         another order of reading\n"
 		"  --limit S        give up after so long; default 3600\n"
+		"  --keep FILE      the first PC's disk afterwards, sparse: for freshet store\n"
 		"  --json FILE      the figures as JSON; - for standard output\n"
 		"  --verbose        what the PCs log\n"
 		"\n"

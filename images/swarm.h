@@ -16,6 +16,8 @@ struct blk_dev *swarm_disk_create(u64 bytes, u32 index);
 void swarm_disk_destroy(struct blk_dev *d);
 /** swarm_disk_busy() - poll again: requests wait */
 bool swarm_disk_busy(struct blk_dev *d);
+/** swarm_disk_save() - into a sparse file; 0 or an error of files */
+int swarm_disk_save(struct blk_dev *d, const char *path);
 /** swarm_disk_memory() - bytes that all disks hold together */
 u64 swarm_disk_memory(void);
 
@@ -93,6 +95,8 @@ bool swarm_pc_waits(const struct swarm_pc *pc);
 /** swarm_pc_done() - switched off */
 bool swarm_pc_done(const struct swarm_pc *pc);
 void swarm_pc_run(struct swarm_pc *pc);
+/** swarm_pc_save() - its disk into a file; 0 or an error of files */
+int swarm_pc_save(struct swarm_pc *pc, const char *path);
 void swarm_pc_result(struct swarm_pc *pc, struct swarm_result *out);
 
 #endif

@@ -10,9 +10,12 @@
  * A request is finished by the next poll, in order; nothing is ever lost. That is
  * a fast and faultless disk: here the server is tried, not the store (tests/sim).
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/fmt.h"
@@ -243,6 +246,22 @@ void swarm_disk_destroy(struct blk_dev *dev)
 bool swarm_disk_busy(struct blk_dev *dev)
 {
 	return !list_empty(&container_of(dev, struct swarm_disk, dev)->queue);
+}
+
+int swarm_disk_save(struct blk_dev *dev, const char *path)
+{
+	struct swarm_disk *d = container_of(dev, struct swarm_disk, dev);
+	u64 bytes = dev->sectors * SECTOR;
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int err = fd < 0 || ftruncate(fd, (off_t)bytes) ? -errno : 0;
+
+	for (u64 n = 0; n < bytes / BLOCK && !err; n++)
+		if (d->map[n] &&
+		    pwrite(fd, pool[d->map[n]].data, BLOCK, (off_t)(n * BLOCK)) != BLOCK)
+			err = errno ? -errno : -EIO;
+	if (fd >= 0 && close(fd) && !err)
+		err = -errno;
+	return err;
 }
 
 u64 swarm_disk_memory(void)

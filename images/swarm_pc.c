@@ -322,6 +322,11 @@ struct swarm_pc *swarm_pc_create(const struct swarm_plan *p, u32 index, u64 on_n
 	return pc;
 }
 
+int swarm_pc_save(struct swarm_pc *pc, const char *path)
+{
+	return swarm_disk_save(pc->disk, path);
+}
+
 /* What the storage core still has in flight goes with the process. */
 void swarm_pc_destroy(struct swarm_pc *pc)
 {

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -231,6 +232,37 @@ def test_machines(cli):
     cli("group", "rm", "lab3")
     assert "default" in cli("group", "ls")
     assert "new machine" in cli("log") and "machine.forget" in cli("audit")
+    assert len(cli("log", "--count", "2").splitlines()) == 2
+    freshet("log", "--count", "two", ok=2, env=cli.env)
+
+
+def test_approve_and_wake(own_site, serve):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as magic:
+        magic.bind(("127.0.0.1", 0))
+        magic.settimeout(20)
+        srv = serve(own_site, "--set", "enrol=approve", "--set", "wake_address=127.0.0.1:%d" % magic.getsockname()[1])
+        env = {"FRESHET_SERVER": "http://127.0.0.1:%d" % srv.port, "FRESHET_TOKEN_FILE": own_site.path("admin.token"), "HOME": "/nonexistent"}
+        path = "/v1/boot?uuid=%s&mac=52:54:00:00:00:01&disk=SN1" % uuid(1)
+        assert srv.get(path)[0].status == 403
+        assert uuid(1) in freshet("machine", "ls", "pending", env=env).stdout
+        freshet("machine", "approve", uuid(1), env=env)
+        assert srv.get(path)[0].status == 200
+        freshet("machine", "wake", uuid(1), env=env)
+        assert magic.recv(1000) == b"\xff" * 6 + bytes.fromhex("525400000001") * 16
+
+
+def test_log_goes_on(cli):
+    """--follow: what happens is printed as it happens."""
+    p = subprocess.Popen([FRESHET, "log", "--follow"], stdout=subprocess.PIPE, text=True, env=dict(os.environ, **cli.env))
+    try:
+        for n in range(1, 100):  # the stream begins some time after the start
+            boot(cli.srv, n)
+            if select.select([p.stdout], [], [], 0.5)[0]:
+                break
+        assert "new machine" in p.stdout.readline()
+    finally:
+        p.terminate()
+        p.wait(20)
 
 
 def test_rollout(cli):
@@ -249,6 +281,11 @@ def test_rollout(cli):
     cli("rollout", "start", "--at", "+1h", "lab/stable", v2)
     assert "scheduled" in cli("rollout", "ls")
     assert "cancelled" in cli("rollout", "cancel", "2")
+    cli("rollout", "start", "--at", "+1h", "--promote-after", "2h", "--canary", "canary", "--note", "after the exams", "lab/stable", v2)
+    last = cli.srv.api("GET", "/rollouts")[1][0]
+    assert last["note"] == "after the exams" and last["promote_after"] == 7200
+    cli("rollout", "cancel", "3")
+    freshet("rollout", "start", "--promote-after", "soon", "lab/stable", v2, ok=2, env=cli.env)
     freshet("rollout", "start", "--at", "yesterday", "lab/stable", v2, ok=2, env=cli.env)
     assert "another" in freshet("rollback", "lab/none", ok=1, env=cli.env).stderr or True
     cli.srv.get("/v1/report", "POST", json.dumps({"uuid": uuid(1), "disk": "SN1", "state": "ready", "version": cli.site.version}))
@@ -262,6 +299,9 @@ def test_tokens(cli):
     assert "eve" in cli("token", "ls")
     cli("token", "rm", "eve")
     assert cli.srv.api("GET", "/status", token=token)[0] == 401
+    cli("token", "add", "guest", "reader", "--days", "2")
+    ends = [t["expires"] for t in cli.srv.api("GET", "/tokens")[1] if t["name"] == "guest"][0]
+    assert abs(ends - time.time() - 2 * 86400) < 600
     assert "role" in freshet("token", "add", "x", "king", ok=1, env=cli.env).stderr
 
 
@@ -344,6 +384,29 @@ def test_mount_and_export(own_site, tmp_path):
                               check=False).returncode == 0
     os.unlink(own_site.object(own_site.stored()[1]))
     freshet("image", "export", "--quiet", "--data", own_site.data, "--format", "qcow2", "lab/stable", tmp_path / "x.qcow2", ok=1)
+
+
+def test_mount_at_a_port(own_site):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    p = subprocess.Popen([FRESHET, "image", "mount", "--data", own_site.data, "--port", str(port), "lab/stable"], stdout=subprocess.PIPE, text=True)
+    url = p.stdout.readline().strip()
+    assert url.startswith("nbd://") and ":%d" % port in url
+    assert subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "raw", own_site.disk, url], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    p.send_signal(signal.SIGINT)
+    assert p.wait(10) == 0
+
+
+def test_rm_on_a_server(cli):
+    v2 = new_version(cli.site, 2)
+    cli.srv.get("/v1/report", "POST", json.dumps({"uuid": uuid(1), "disk": "SN1", "state": "ready", "version": v2}))
+    boot(cli.srv, 1)
+    cli.srv.get("/v1/report", "POST", json.dumps({"uuid": uuid(1), "disk": "SN1", "state": "ready", "version": v2}))
+    until(lambda: freshet("image", "rm", v2, ok=1, env=cli.env))
+    assert os.path.exists(cli.site.path("manifests", v2))
+    cli("image", "rm", "--force", v2)
+    assert not os.path.exists(cli.site.path("manifests", v2))
 
 
 def test_rm_and_gc(own_site):

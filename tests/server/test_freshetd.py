@@ -461,6 +461,20 @@ def test_start_refused(site, server, tmp_path):
     assert run("--data", site.data, "--check-config")[0] == 0
 
 
+def test_init_makes_the_folder(tmp_path):
+    data = tmp_path / "made"
+    p = subprocess.Popen([FRESHETD, "--data", str(data), "--init", "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert any("listening" in line for line in p.stderr)
+        for name in ("site.key", "site.pub", "fleet.db", "admin.token"):
+            assert (data / name).exists(), name
+        assert (data / "site.key").stat().st_mode & 0o777 == 0o600
+    finally:
+        p.terminate()
+        p.wait(20)
+        p.stderr.close()
+
+
 def test_check_config(own_site):
     def check():
         return subprocess.run([FRESHETD, "--data", own_site.data, "--check-config"], stderr=subprocess.PIPE,

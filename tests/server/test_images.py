@@ -82,6 +82,20 @@ def test_manifest(site, tmp_path):
     assert not openssl_verify(tmp_path, pub, m[:-65] + b"x", m[-64:])
 
 
+def test_time_and_sector(own_site, tmp_path):
+    disk = tmp_path / "d.raw"
+    disk.write_bytes(os.urandom(40960))
+    first = ["image", "build", "--data", own_site.data, "--name", "s", "--created", "1700000000", "--sector", "4096", disk]
+    freshet(*first, "--json", tmp_path / "a.json")
+    v = json.loads((tmp_path / "a.json").read_text())["version"]
+    out = freshet("image", "show", "--data", own_site.data, v).stdout
+    assert "2023-11-14" in out and "4096" in out
+    disk.write_bytes(os.urandom(512))
+    assert "4096-byte sectors" in freshet(*first, ok=1).stderr
+    freshet("image", "build", "--data", own_site.data, "--name", "s", "--sector", "1000", disk, ok=2)
+    freshet("image", "build", "--data", own_site.data, "--name", "s", "--created", "then", disk, ok=2)
+
+
 def test_verify_export_ls(site, tmp_path):
     assert "good" in freshet("image", "verify", "--data", site.data, site.version).stdout
     assert "good" in freshet("image", "verify", "--data", site.data, "lab/stable").stdout
@@ -398,6 +412,16 @@ def test_boot_build(own_site, tmp_path):
     freshet(*args, "--option", "ip=dhcp")
     assert open(s.path("netboot/esp"), encoding="ascii").read().strip() != esp
     assert open(tmp_path / "kept.img", "rb").read() == before["esp.img"] != open(img, "rb").read()
+
+
+def test_boot_script_of_ones_own(own_site, tmp_path):
+    template = tmp_path / "mine.ipxe"
+    template.write_text("#!ipxe\n# ours\nchain @SERVER@/freshet.efi @OPTIONS@\n")
+    freshet("boot", "build", "--data", own_site.data, "--efi", make_efi(tmp_path / "in.efi"), "--server", "http://192.0.2.1:8080", "--option",
+            "wait=5", "--ipxe", template)
+    with open(own_site.path("netboot/boot.ipxe"), encoding="ascii") as f:
+        script = f.read()
+    assert script.startswith("#!ipxe\n# ours\n") and "chain http://192.0.2.1:8080/freshet.efi" in script and "wait=5" in script
 
 
 def test_boot_build_refuses(own_site, tmp_path):

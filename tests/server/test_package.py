@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, ROOT, FRESHET
+from conftest import BUILD, FRESHET, FRESHETD, ROOT
 
 TP = os.environ.get("FRESHET_TP", os.path.join(ROOT, "build/third_party"))
 DEB = os.path.join(BUILD, "freshet_amd64.deb")
@@ -64,6 +64,62 @@ def test_man_pages_have_every_command():
         p = subprocess.run(["man", "-l", "--warnings", os.path.join(ROOT, "docs/man", page)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                            text=True, check=False)
         assert p.returncode or not p.stderr, p.stderr
+
+
+def commands():
+    """(words, text of --help) of every command."""
+    out = subprocess.run([FRESHET, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for line in out.splitlines():
+        m = re.match(r"  ([a-z]+) +", line)
+        if m:
+            words = [m.group(1)] + line[11:20].split()
+            yield words, subprocess.run([FRESHET] + words + ["--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def options_of(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text)) - {"--ro", "--test", "--help"}  # of other programs
+
+
+def tests_text():
+    out = ""
+    for folder in ("server", "e2e", "perf"):
+        for name in sorted(os.listdir(os.path.join(ROOT, "tests", folder))):
+            if name.endswith(".py"):
+                with open(os.path.join(ROOT, "tests", folder, name), encoding="utf-8") as f:
+                    out += f.read()
+    return out
+
+
+def man(page):
+    with open(os.path.join(ROOT, "docs/man", page), encoding="utf-8") as f:
+        return f.read().replace("\\-", "-")
+
+
+def test_man_pages_have_every_option():
+    page = man("freshet.1")
+    for words, text in commands():
+        for option in options_of(text):
+            assert re.search(re.escape(option) + r"(?![a-z-])", page), "%s %s: not in freshet(1)" % (" ".join(words), option)
+    page = man("freshetd.8")
+    for option in options_of(subprocess.run([FRESHETD, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout):
+        assert re.search(re.escape(option) + r"(?![a-z-])", page), option + ": not in freshetd(8)"
+    with open(os.path.join(ROOT, "server/freshetd.conf"), encoding="utf-8") as f:
+        for key in set(re.findall(r"^#?([a-z_]+) \S", f.read(), re.M)):
+            assert re.search(r"\b%s\b" % key, page), key + ": not in freshetd(8)"
+
+
+def test_every_command_and_option_is_tested():
+    """By name at least: what no test of the programs mentions is not tested."""
+    text = tests_text()
+    lacking = []
+    for words, text_of_help in commands():
+        if not re.search(", ".join('"%s"' % w for w in words), text):
+            lacking.append(" ".join(words))
+        lacking += [" ".join(words + [o]) for o in options_of(text_of_help) if not re.search(o + r"(?![a-z-])", text)]
+    for option in options_of(subprocess.run([FRESHETD, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout):
+        if not re.search(option + r"(?![a-z-])", text):
+            lacking.append("freshetd " + option)
+    assert not lacking
 
 
 def complete(*words):

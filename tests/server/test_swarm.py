@@ -43,7 +43,7 @@ def test_all_boot_at_once_and_get_all(own_site, serve):
 
 
 def test_until_boot(own_site, serve):
-    r = swarm(serve(own_site), own_site, "--until", "boot", "--spread", "1")
+    r = swarm(serve(own_site), own_site, "--until", "boot", "--spread", "1", "--seed", "3")
     assert r["with_error"] == 0 and r["up"] == PCS and r["complete"] == 0
     assert r["latency_ms"]["fill"]["count"] == 0
 
@@ -52,6 +52,13 @@ def test_what_a_pc_copes_with_is_counted(own_site, serve):
     srv = serve(own_site, "--fault", "wrong-chunk:/v1/chunk:after=30:count=3")
     r = swarm(srv, own_site, ok=1)
     assert r["complete"] == PCS and r["corrupt"] == r["retries"] == 3 and 1 <= r["with_error"] <= 3
+
+
+def test_what_pcs_log_is_shown(own_site, serve):
+    srv = serve(own_site)
+    args = ("swarm", "--server", "127.0.0.1:%d" % srv.port, "--data", own_site.data, "--pcs", 1, *MODEL)
+    quiet, loud = freshet(*args).stderr, freshet(*args, "--verbose").stderr
+    assert "client: connected" in loud and "client:" not in quiet
 
 
 def test_who_waits_for_approval(own_site, serve):

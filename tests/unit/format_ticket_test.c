@@ -222,7 +222,8 @@ static void strictness(void **state)
 		MUST "sources http://10.0.0.1/a%20\n",
 		MUST "sources http://10.0.0.1  http://10.0.0.2\n",
 		MUST "sources none http://10.0.0.2\n",
-		MUST "sources http://1.1.1.1 http://1.1.1.2 http://1.1.1.3 http://1.1.1.4 http://1.1.1.5\n",
+		MUST "sources http://1.1.1.1 http://1.1.1.2 http://1.1.1.3 http://1.1.1.4 "
+		     "http://1.1.1.5\n",
 		MUST "sources http://1.1.1.1/"
 		     "0123456789012345678901234567890123456789012345678901234567890123\n",
 		MUST "claim serial:\n",
@@ -241,8 +242,8 @@ static void strictness(void **state)
 	assert_int_equal(parse(MUST "time 18446744073709551615\n"), 0);
 	assert_int_equal(parse(MUST "sources none\n"), 0);
 	assert_int_equal(parse(MUST "sources http://1.1.1.1/a.b/..c/ http://1.1.1.2:65535\n"), 0);
-	assert_int_equal(parse(MUST "sources http://1.1.1.1/"
-			       "01234567890123456789012345678901234567890123456789012345678901\n"), 0);
+	assert_int_equal(parse(MUST "sources http://1.1.1.1/0123456789012345678901234567890123"
+				    "4567890123456789012345678901\n"), 0);
 }
 
 static void nul_and_length(void **state)

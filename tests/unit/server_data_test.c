@@ -65,7 +65,8 @@ static void settings(void **state)
 {
 	const char *text = "# c\npolicy push\n  claim   serial:A_1 \n\nmachine " UUID
 			   "\npolicy boot\nfill_limit 4294967295\nmachine " UUID2
-			   "\nfill off\nfrontend ahci\nsources http://10.0.0.7/o/ http://10.0.0.8:81\n";
+			   "\nfill off\nfrontend ahci\n"
+			   "sources http://10.0.0.7/o/ http://10.0.0.8:81\n";
 	struct ticket t = { .fill = true };
 	int line;
 
