@@ -303,7 +303,7 @@ static u8 execute(struct hba_disk *k, const struct order *o)
 	}
 }
 
-static void finish(struct hba_disk *k, const struct order *o, u8 error)
+static void ended(struct hba_disk *k, const struct order *o, u8 error)
 {
 	u8 status = ATA_STS_DRDY | ATA_STS_DSC | (error ? ATA_STS_ERR : 0);
 
@@ -322,10 +322,17 @@ static void finish(struct hba_disk *k, const struct order *o, u8 error)
 		R(k, AHCI_PX_CMD) = (R(k, AHCI_PX_CMD) & ~AHCI_PX_CMD_CCS) |
 				    FIELD_PREP(AHCI_PX_CMD_CCS, o->slot);
 		k->failed = true;
-	} else {
-		R(k, AHCI_PX_CI) &= ~BIT(o->slot);
 	}
+	if (!error || k->clears_ci)
+		R(k, AHCI_PX_CI) &= ~BIT(o->slot);
 	send_d2h(k, status, error, true);
+}
+
+static void finish(struct hba_disk *k, const struct order *o, u8 error)
+{
+	ended(k, o, error);
+	if (error && k->sticks)
+		R(k, AHCI_PX_TFD) |= ATA_STS_DRQ;
 }
 
 static void one(struct hba_disk *k, u32 slot)

@@ -46,6 +46,8 @@ struct hba_disk {
 	bool stuck; /* the command list does not stop */
 	bool other; /* after the next COMRESET it is another disk */
 	bool hold; /* take commands, end none */
+	bool clears_ci; /* a command that fails leaves PxCI, as some controllers have it */
+	bool sticks; /* after an error the disk wants data still: DRQ until it is reset */
 	u64 shuffle; /* not 0: seed; queued commands end in any order */
 	/* what happened */
 	u32 comresets, queued, plain, flushes, fuas, identifies, logs;

@@ -627,6 +627,48 @@ static void bad_sector(void **state)
 			}
 }
 
+/* The command list of some controllers forgets a command that failed: it ended, but not well. */
+static void failed_and_gone(void **state)
+{
+	struct rig g;
+
+	(void)state;
+	rig_init(&g, 512);
+	rig_start(&g, &(struct ahci_drv_opts){ .no_ncq = true });
+	g.k->clears_ci = true;
+	g.k->bad_lba = 37 * 16 + 5;
+	g.k->bad_error = ATA_ERR_UNC;
+	g.k->bad_count = 1000;
+	among_many(&g, 37, -EIO);
+	g.k->bad_count = 1;
+	among_many(&g, 37, 0);
+	assert_int_equal(g.k->comresets, 1);
+	rig_fini(&g);
+}
+
+/* A disk that is busy after its error cannot take commands: a restart becomes a reset. */
+static void stuck_after_error(void **state)
+{
+	struct rig g;
+
+	(void)state;
+	for (u32 ncq = 0; ncq < 2; ncq++) {
+		rig_init(&g, 512);
+		rig_start(&g, &(struct ahci_drv_opts){ .no_ncq = !ncq });
+		g.k->sticks = true;
+		g.k->bad_lba = 37 * 16 + 5;
+		g.k->bad_error = ATA_ERR_UNC;
+		g.k->bad_count = 1;
+		among_many(&g, 37, 0);
+		assert_int_equal(g.k->comresets, 2);
+		assert_int_equal(ahci_drv_stats(g.drv)->logs, 0);
+		g.k->bad_count = 1000;
+		among_many(&g, 37, -EIO);
+		assert_false(ahci_drv_dead(g.drv, 0));
+		rig_fini(&g);
+	}
+}
+
 /* A disk that fails every write for ever is not dead: it can be read. */
 static void read_only_disk(void **state)
 {
@@ -941,6 +983,8 @@ int main(void)
 		cmocka_unit_test(zeroes),
 		cmocka_unit_test(bad_requests),
 		cmocka_unit_test(bad_sector),
+		cmocka_unit_test(failed_and_gone),
+		cmocka_unit_test(stuck_after_error),
 		cmocka_unit_test(read_only_disk),
 		cmocka_unit_test(flush_fails),
 		cmocka_unit_test(log_nonsense),
