@@ -575,29 +575,133 @@ static void logs(void **state)
 	guest_end(&g);
 }
 
-static void refused(void **state)
+/* A command or a subcommand that the disk has, and the data that it wants. */
+struct known {
+	u8 code;
+	u16 bytes;
+	u8 error; /* not 0: it is known, but not with these fields */
+};
+
+static const struct known *known_as(const struct known *list, u32 n, u32 code)
 {
-	static const u8 commands[] = {
-		ATA_NOP, ATA_DEVICE_RESET, ATA_RECALIBRATE, ATA_READ_NATIVE_MAX_EXT,
-		ATA_READ_STREAM_DMA_EXT, ATA_SET_MAX_EXT, ATA_WRITE_LOG_EXT,
-		ATA_WRITE_UNCORRECTABLE_EXT, ATA_CONFIGURE_STREAM, ATA_TRUSTED_RECEIVE,
-		ATA_TRUSTED_SEND, ATA_NCQ_NON_DATA, ATA_SEND_FPDMA, ATA_RECEIVE_FPDMA, ATA_SEEK,
-		ATA_INIT_PARAMETERS, ATA_DOWNLOAD_MICROCODE, ATA_DOWNLOAD_MICROCODE_DMA, ATA_PACKET,
-		ATA_IDENTIFY_PACKET, ATA_DCO, ATA_SANITIZE, ATA_READ_BUFFER, ATA_WRITE_BUFFER,
-		ATA_SECURITY_SET_PASSWORD, ATA_SECURITY_UNLOCK, ATA_SECURITY_ERASE_PREPARE,
-		ATA_SECURITY_ERASE_UNIT, ATA_SECURITY_DISABLE, ATA_READ_NATIVE_MAX, ATA_SET_MAX,
+	for (u32 i = 0; i < n; i++)
+		if (list[i].code == code)
+			return &list[i];
+	return NULL;
+}
+
+/* Refused is: ABRT and nothing else in the registers, nothing moved, and the next one works. */
+static void check_refusal(struct guest *g, struct fis_reg_h2d f)
+{
+	u64 errors = ahci_emul_stats(g->bar.ahci)->errors;
+
+	memset(g->ram + DATA, 0x77, 512);
+	assert_int_equal(cmd(g, f, 512), ATA_ERR_ABRT);
+	assert_int_equal(rx(g)->rfis.type, FIS_REG_D2H);
+	assert_int_equal(rx(g)->rfis.status, ATA_STS_DRDY | ATA_STS_DSC | ATA_STS_ERR);
+	assert_int_equal(rx(g)->rfis.lba[0] | rx(g)->rfis.lba[1] | rx(g)->rfis.lba[2], 0);
+	assert_int_equal(rx(g)->rfis.count | rx(g)->rfis.count_exp, 0);
+	assert_int_equal(header(g, 3)->prdbc, 0x55); /* as the guest left it: no data */
+	for (u32 i = 0; i < 512; i++)
+		assert_int_equal(g->ram[DATA + i], 0x77);
+	assert_true(ahci_emul_stats(g->bar.ahci)->errors == errors + 1);
+	assert_int_equal(simple(g, ATA_CHECK_POWER, 0, 0), 0);
+}
+
+/* Each of the 256 codes: what this disk has, and nothing else. [ACS-3 §4, table of commands] */
+static void every_command(void **state)
+{
+	static const struct known list[] = {
+		{ ATA_DSM, 512, 4 }, /* not without the bit for TRIM */
+		{ ATA_READ_SECTORS, 512, 0 }, { ATA_READ_SECTORS_NORETRY, 512, 0 },
+		{ ATA_READ_SECTORS_EXT, 512, 0 }, { ATA_READ_DMA_EXT, 512, 0 },
+		{ ATA_READ_MULTIPLE_EXT, 512, 4 }, /* not before SET MULTIPLE */
+		{ ATA_READ_LOG_EXT, 512, 0 }, { ATA_READ_LOG_DMA_EXT, 512, 0 },
+		{ ATA_WRITE_SECTORS, 512, 0 }, { ATA_WRITE_SECTORS_NORETRY, 512, 0 },
+		{ ATA_WRITE_SECTORS_EXT, 512, 0 }, { ATA_WRITE_DMA_EXT, 512, 0 },
+		{ ATA_WRITE_MULTIPLE_EXT, 512, 4 }, { ATA_WRITE_DMA_FUA_EXT, 512, 0 },
+		{ ATA_VERIFY, 0, 0 }, { ATA_VERIFY_NORETRY, 0, 0 }, { ATA_VERIFY_EXT, 0, 0 },
+		/* not with a tag of another slot; one of the right slot: queued() */
+		{ ATA_READ_FPDMA, 512, 4 }, { ATA_WRITE_FPDMA, 512, 4 },
+		{ ATA_DIAGNOSTIC, 0, 0 },
+		{ ATA_SMART, 512, 4 }, /* not without its key */
+		{ ATA_READ_MULTIPLE, 512, 4 }, { ATA_WRITE_MULTIPLE, 512, 4 },
+		{ ATA_SET_MULTIPLE, 0, 0 },
+		{ ATA_READ_DMA, 512, 0 }, { ATA_READ_DMA_NORETRY, 512, 0 },
+		{ ATA_WRITE_DMA, 512, 0 }, { ATA_WRITE_DMA_NORETRY, 512, 0 },
+		{ ATA_WRITE_MULTIPLE_FUA_EXT, 512, 4 },
+		{ ATA_STANDBY_IMMEDIATE, 0, 0 }, { ATA_IDLE_IMMEDIATE, 0, 0 },
+		{ ATA_STANDBY, 0, 0 }, { ATA_IDLE, 0, 0 }, { ATA_CHECK_POWER, 0, 0 },
+		{ ATA_SLEEP, 0, 0 }, { ATA_FLUSH, 0, 0 }, { ATA_FLUSH_EXT, 0, 0 },
+		{ ATA_IDENTIFY, 512, 0 },
+		{ ATA_SET_FEATURES, 0, 4 }, /* there is no subcommand 0 */
+		{ ATA_SECURITY_FREEZE, 0, 0 },
+	};
+
+	(void)state;
+	for (u32 code = 0; code < 256; code++) {
+		const struct known *k = known_as(list, ARRAY_SIZE(list), code);
+		struct fis_reg_h2d f = h2d((u8)code, 0, 1);
+		struct guest g;
+		u32 below;
+
+		guest_on(&g);
+		below = g.disk.requests;
+		if (code == ATA_SET_MULTIPLE)
+			f.count = 0;
+		if (!k) {
+			check_refusal(&g, f);
+			assert_int_equal(g.disk.requests, below);
+		} else if (code == ATA_READ_FPDMA || code == ATA_WRITE_FPDMA) {
+			prepare(&g, 3, f, RAM_GPA + DATA, 512);
+			issue(&g, BIT(3), true);
+			assert_true(ack(&g) & AHCI_PX_IS_TFES);
+			assert_int_equal(px(&g, AHCI_PX_TFD) >> 8, k->error);
+			assert_int_equal(g.disk.requests, below);
+		} else {
+			assert_int_equal(cmd(&g, f, k->bytes), k->error);
+		}
+		guest_end(&g);
+	}
+}
+
+static void every_subcommand(void **state)
+{
+	static const struct known features[] = {
+		{ ATA_SF_WCACHE_ON, 0, 0 }, { ATA_SF_XFER_MODE, 0, 0 },
+		{ ATA_SF_LOOKAHEAD_OFF, 0, 0 }, { ATA_SF_NO_REVERT, 0, 0 },
+		{ ATA_SF_WCACHE_OFF, 0, 0 }, { ATA_SF_LOOKAHEAD_ON, 0, 0 },
+		{ ATA_SF_REVERT, 0, 0 },
+	};
+	static const struct known smarts[] = {
+		{ ATA_SMART_READ_DATA, 512, 0 }, { ATA_SMART_READ_THRESHOLDS, 512, 0 },
+		{ ATA_SMART_AUTOSAVE, 0, 0 }, { ATA_SMART_SAVE, 0, 0 },
+		{ ATA_SMART_ENABLE, 0, 0 }, { ATA_SMART_DISABLE, 0, 0 },
+		{ ATA_SMART_STATUS, 0, 0 },
 	};
 	struct guest g;
 
 	(void)state;
 	guest_on(&g);
-	for (u32 i = 0; i < sizeof(commands); i++)
-		assert_int_equal(cmd(&g, h2d(commands[i], 0, 1), 512), 4);
-	assert_int_equal(ahci_emul_stats(g.bar.ahci)->errors, sizeof(commands));
-	assert_int_equal(simple(&g, ATA_SECURITY_FREEZE, 0, 0), 0);
-	assert_int_equal(simple(&g, ATA_DIAGNOSTIC, 0, 0), 0);
-	assert_int_equal(rx(&g)->rfis.error, 1);
-	assert_int_equal(g.disk.requests, 0);
+	for (u32 code = 0; code < 256; code++) {
+		const struct known *k = known_as(features, ARRAY_SIZE(features), code);
+		struct fis_reg_h2d f = h2d(ATA_SET_FEATURES, 0, 1);
+
+		f.features = (u8)code;
+		if (k)
+			assert_int_equal(cmd(&g, f, k->bytes), 0);
+		else
+			check_refusal(&g, f);
+		k = known_as(smarts, ARRAY_SIZE(smarts), code);
+		f = h2d(ATA_SMART, 0xc24f00, 1);
+		f.features = (u8)code;
+		if (k)
+			assert_int_equal(cmd(&g, f, k->bytes), 0);
+		else
+			check_refusal(&g, f);
+		assert_int_equal(smart(&g, ATA_SMART_ENABLE, 0), 0);
+	}
+	assert_int_equal(g.disk.requests, g.disk.flushes);
 	guest_end(&g);
 }
 
@@ -1181,7 +1285,8 @@ int main(void)
 		cmocka_unit_test(settings),
 		cmocka_unit_test(power),
 		cmocka_unit_test(logs),
-		cmocka_unit_test(refused),
+		cmocka_unit_test(every_command),
+		cmocka_unit_test(every_subcommand),
 		cmocka_unit_test(transfers),
 		cmocka_unit_test(prd_tables),
 		cmocka_unit_test(trims),
