@@ -14,6 +14,7 @@
 static EFI_GUID file_system_guid = EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID;
 static EFI_GUID device_path_guid = EFI_DEVICE_PATH_PROTOCOL_GUID;
 static EFI_GUID loaded_image_guid = EFI_LOADED_IMAGE_PROTOCOL_GUID;
+static EFI_GUID block_io_guid = EFI_BLOCK_IO_PROTOCOL_GUID;
 
 /* The removable-media path first [UEFI 2.10 §3.5.1.1], then what Debian installs. */
 static const char *const usual[] = {
@@ -118,6 +119,15 @@ static EFI_STATUS start_from(struct loader *l, EFI_HANDLE fs)
 	return s;
 }
 
+/* A disc in an optical drive behind the virtual controller is not what this PC starts from. */
+static bool on_disc(EFI_HANDLE fs)
+{
+	EFI_BLOCK_IO *io;
+
+	return !EFI_ERROR(BS->HandleProtocol(fs, &block_io_guid, (void **)&io)) &&
+	       io->Media->RemovableMedia;
+}
+
 /* Try every file system behind @disk, or anywhere. Return: how many there were. */
 static UINTN try_all(struct loader *l, EFI_HANDLE disk)
 {
@@ -127,7 +137,7 @@ static UINTN try_all(struct loader *l, EFI_HANDLE disk)
 	if (EFI_ERROR(BS->LocateHandleBuffer(ByProtocol, &file_system_guid, NULL, &n, &handles)))
 		return 0;
 	for (UINTN i = 0; i < n; i++) {
-		if (disk && !path_starts_with(handles[i], disk))
+		if (disk && (!path_starts_with(handles[i], disk) || on_disc(handles[i])))
 			continue;
 		seen++;
 		if (start_from(l, handles[i]) != EFI_NOT_FOUND)

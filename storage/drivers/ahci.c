@@ -3,8 +3,9 @@
  *
  * The controller itself: taken from the firmware (BIOS/OS hand-off), reset, its
  * ports looked at; a port behind which something answers becomes a struct
- * ahci_port (ahci_port.c), and one with a disk a block device (ahci_io.c). Ports
- * with other things, optical drives among them, are left stopped.
+ * ahci_port (ahci_port.c), one with a disk a block device (ahci_io.c), one with an
+ * optical drive a packet device (ahci_packet.c). Ports with other things are left
+ * stopped, and all are behind a controller without a disk: it goes back.
  *
  *   LIVE <-> RESET   when a port's command list does not stop: all ports begin anew
  *   DEAD             gone from the bus, or no way back: all disks are dead
@@ -242,26 +243,43 @@ static int find_disks(struct ahci_drv *d, u32 had)
 	return err;
 }
 
-/* What turned out to be no disk, or dead: not a block device of ours. */
-static void drop_others(struct ahci_drv *d)
+/* Its list stops, then its frames: they arrived in memory that now belongs to nobody. */
+static void drop(struct ahci_port *p)
 {
-	u32 kept = 0;
+	u32 at = AHCI_PORT(p->n) + AHCI_PX_CMD, cmd;
+
+	port_write(p, AHCI_PX_IE, 0);
+	cmd = port_read(p, AHCI_PX_CMD) & ~(AHCI_PX_CMD_ICC | AHCI_PX_CMD_ST);
+	port_write(p, AHCI_PX_CMD, cmd);
+	wait_bits(p->d, at, AHCI_PX_CMD_CR, 0, 500 * NS_PER_MS);
+	port_write(p, AHCI_PX_CMD, cmd & ~AHCI_PX_CMD_FRE);
+	wait_bits(p->d, at, AHCI_PX_CMD_FR, 0, 500 * NS_PER_MS);
+	plat_free(p);
+}
+
+/* Disks come first, then drives; what turned out to be neither, or dead, goes. */
+static void sort_ports(struct ahci_drv *d)
+{
+	struct ahci_port *drives[AHCI_PORTS_MAX];
+	u32 ndrives = 0, n = 0;
 
 	for (u32 i = 0; i < d->nports; i++) {
 		struct ahci_port *p = d->ports[i];
 
-		if (p->known && p->state == PORT_LIVE) {
-			d->ports[kept++] = p;
-			continue;
-		}
-		/* It received frames into memory that now belongs to nobody. */
-		port_write(p, AHCI_PX_CMD, port_read(p, AHCI_PX_CMD) &
-			   ~(AHCI_PX_CMD_ICC | AHCI_PX_CMD_ST | AHCI_PX_CMD_FRE));
-		wait_bits(d, AHCI_PORT(p->n) + AHCI_PX_CMD, AHCI_PX_CMD_FR | AHCI_PX_CMD_CR, 0,
-			  500 * NS_PER_MS);
-		plat_free(p);
+		if (!p->known || p->state != PORT_LIVE)
+			drop(p);
+		else if (p->packet)
+			drives[ndrives++] = p;
+		else
+			d->ports[n++] = p;
 	}
-	d->nports = kept;
+	d->ndisks = d->nports = n;
+	for (u32 i = 0; i < ndrives; i++) {
+		if (d->ndisks)
+			d->ports[d->nports++] = drives[i];
+		else
+			drop(drives[i]);
+	}
 }
 
 static int reset_first(struct ahci_drv *d)
@@ -343,7 +361,7 @@ int ahci_drv_create(struct bus_dev *bus, const struct ahci_drv_opts *opts, struc
 	if (!d->zeroes)
 		goto irq;
 	err = find_disks(d, had);
-	drop_others(d);
+	sort_ports(d);
 	/* Memory for some of the disks is better than none. */
 	if (d->nports) {
 		*out = d;
@@ -365,21 +383,34 @@ free:
 /** ahci_drv_disks() - how many there are, in the order of their ports */
 u32 ahci_drv_disks(const struct ahci_drv *d)
 {
-	return d->nports;
+	return d->ndisks;
 }
 
 /** ahci_drv_blk() - disk number @disk as a block device */
 struct blk_dev *ahci_drv_blk(struct ahci_drv *d, u32 disk)
 {
-	assert(disk < d->nports);
+	assert(disk < d->ndisks);
 	return &d->ports[disk]->blk;
 }
 
 /** ahci_drv_port() - the port that disk number @disk is behind */
 u32 ahci_drv_port(const struct ahci_drv *d, u32 disk)
 {
-	assert(disk < d->nports);
+	assert(disk < d->ndisks);
 	return d->ports[disk]->n;
+}
+
+/** ahci_drv_packets() - how many optical drives there are, in the order of their ports */
+u32 ahci_drv_packets(const struct ahci_drv *d)
+{
+	return d->nports - d->ndisks;
+}
+
+/** ahci_drv_packet() - optical drive number @drive as a packet device */
+struct packet_dev *ahci_drv_packet(struct ahci_drv *d, u32 drive)
+{
+	assert(drive < d->nports - d->ndisks);
+	return &d->ports[d->ndisks + drive]->pkt;
 }
 
 /**
@@ -437,7 +468,7 @@ bool ahci_drv_has_irq(const struct ahci_drv *d)
 /** ahci_drv_dead() - given up; all I/O of disk number @disk fails with -EIO */
 bool ahci_drv_dead(const struct ahci_drv *d, u32 disk)
 {
-	assert(disk < d->nports);
+	assert(disk < d->ndisks);
 	return d->ports[disk]->state == PORT_DEAD;
 }
 

@@ -70,6 +70,13 @@ static bool feature(const u16 *w, u32 valid, u32 word, u32 bit)
 	return word_valid(w[valid]) && w[word] & bit;
 }
 
+static void texts(const u16 *w, struct ahci_drv_id *id)
+{
+	id_text(id->serial, sizeof(id->serial), w + ATA_ID_SERIAL, ATA_ID_SERIAL_WORDS);
+	id_text(id->model, sizeof(id->model), w + ATA_ID_MODEL, ATA_ID_MODEL_WORDS);
+	id_text(id->firmware, sizeof(id->firmware), w + ATA_ID_FIRMWARE, ATA_ID_FIRMWARE_WORDS);
+}
+
 /**
  * ahci_drv_parse_id() - what we need of IDENTIFY DEVICE
  * @words: as the disk gave them; nothing in them is trusted
@@ -91,9 +98,7 @@ int ahci_drv_parse_id(const u16 words[ATA_ID_WORDS], struct ahci_drv_id *id)
 		return -EBADMSG;
 	if (w[ATA_ID_CONFIG] & ATA_ID_NOT_ATA)
 		return err_trace(-ENODEV);
-	id_text(id->serial, sizeof(id->serial), w + ATA_ID_SERIAL, ATA_ID_SERIAL_WORDS);
-	id_text(id->model, sizeof(id->model), w + ATA_ID_MODEL, ATA_ID_MODEL_WORDS);
-	id_text(id->firmware, sizeof(id->firmware), w + ATA_ID_FIRMWARE, ATA_ID_FIRMWARE_WORDS);
+	texts(w, id);
 	if (w[ATA_ID_SECURITY] & ATA_ID_SECURITY_LOCKED)
 		return err_trace(-EACCES);
 	if ((w[ATA_ID_CAPS] & (ATA_ID_CAPS_DMA | ATA_ID_CAPS_LBA)) !=
@@ -113,6 +118,25 @@ int ahci_drv_parse_id(const u16 words[ATA_ID_WORDS], struct ahci_drv_id *id)
 	id->depth = 0;
 	if (w[ATA_ID_SATA_CAPS] != 0xffff && w[ATA_ID_SATA_CAPS] & ATA_ID_SATA_NCQ)
 		id->depth = (w[ATA_ID_QUEUE_DEPTH] & ATA_ID_QUEUE_DEPTH_MASK) + 1;
+	return 0;
+}
+
+/**
+ * ahci_drv_parse_packet_id() - what we need of IDENTIFY PACKET DEVICE: who it is
+ * @id: out; only the texts are filled in
+ *
+ * Return: 0; -EBADMSG for data that was damaged on its way; -ENODEV for what takes
+ * no packets of 12 or 16 bytes. Spec: [ACS-3 §7.13]
+ */
+int ahci_drv_parse_packet_id(const u16 words[ATA_ID_WORDS], struct ahci_drv_id *id)
+{
+	memset(id, 0, sizeof(*id));
+	if (!checksum_ok(words))
+		return -EBADMSG;
+	if (FIELD_GET(ATAPI_ID_KIND, words[ATA_ID_CONFIG]) != ATAPI_ID_KIND_PACKET ||
+	    FIELD_GET(ATAPI_ID_CDB, words[ATA_ID_CONFIG]) > ATAPI_ID_CDB_16)
+		return err_trace(-ENODEV);
+	texts(words, id);
 	return 0;
 }
 

@@ -94,6 +94,10 @@ void ahci_io_run_finished(struct ahci_port *p)
 {
 	struct list due;
 
+	if (p->packet) {
+		ahci_packet_run_finished(p);
+		return;
+	}
 	list_init(&due);
 	list_splice_tail(&due, &p->finished);
 	while (!list_empty(&due)) {
@@ -267,23 +271,15 @@ void ahci_io_ring(struct ahci_port *p)
 
 /* ---------------------------------------------------------------- carving */
 
-/* Can the controller reach these @bytes by itself? [AHCI 1.3.1 §4.2.3.3] */
-static bool reachable(const struct ahci_port *p, u64 pa, u32 bytes)
+/** ahci_io_reachable() - can the controller reach these @bytes by itself? [AHCI 1.3.1 §4.2.3.3] */
+bool ahci_io_reachable(const struct ahci_port *p, u64 pa, u32 bytes)
 {
 	return !(pa & 1) && !(bytes & 1) &&
 	       (p->d->cap & AHCI_CAP_S64A || pa + bytes <= 4 * GIB);
 }
 
-/* A table of memory pieces, given one by one; neighbours become one. */
-struct prd_fill {
-	struct ahci_prd *prd; /* NULL: only count */
-	u32 n;
-	u64 end; /* of the last */
-	u32 bytes; /* of the last */
-};
-
-/* Return: how many of the @bytes found room. */
-static u32 prd_add(struct prd_fill *f, u64 pa, u32 bytes)
+/** ahci_io_prd_add() - name one more piece. Return: how many of the @bytes found room. */
+u32 ahci_io_prd_add(struct prd_fill *f, u64 pa, u32 bytes)
 {
 	u32 done = 0, n;
 
@@ -323,9 +319,9 @@ static u32 prd_run(const struct ahci_port *p, const struct blk_req *r, u32 seg, 
 
 		if (!n)
 			continue;
-		if (!reachable(p, pa, n))
+		if (!ahci_io_reachable(p, pa, n))
 			break;
-		took = prd_add(&f, pa, n);
+		took = ahci_io_prd_add(&f, pa, n);
 		bytes += took;
 		if (took < n)
 			break;
@@ -342,7 +338,7 @@ static void carve_data(struct blk_req *r, u32 bytes, struct prd_fill *f)
 		u32 n = MIN(r->segs[t->seg].bytes - t->seg_off, bytes);
 
 		if (f && n)
-			prd_add(f, r->segs[t->seg].pa.v + t->seg_off, n);
+			ahci_io_prd_add(f, r->segs[t->seg].pa.v + t->seg_off, n);
 		bytes -= n;
 		t->seg_off += n;
 		if (t->seg_off == r->segs[t->seg].bytes) {
@@ -379,7 +375,7 @@ static u32 carve_rw(struct ahci_port *p, struct ahci_slot *s, struct blk_req *r)
 		s->bytes = MIN(max, AHCI_DRV_BOUNCE_BYTES);
 		if (r->op == BLK_WRITE)
 			bounce_copy(p, s, false);
-		prd_add(&f, p->bounce_dma[s->bounce], s->bytes);
+		ahci_io_prd_add(&f, p->bounce_dma[s->bounce], s->bytes);
 		carve_data(r, s->bytes, NULL);
 		p->d->stats.bounced++;
 	} else {
@@ -399,7 +395,7 @@ static u32 carve_zeroes(struct ahci_port *p, struct ahci_slot *s, struct blk_req
 
 	s->bytes = n * unit;
 	for (u32 done = 0; done < s->bytes; done += AHCI_DRV_ZEROES_BYTES)
-		prd_add(&f, p->d->zeroes_dma, MIN(s->bytes - done, AHCI_DRV_ZEROES_BYTES));
+		ahci_io_prd_add(&f, p->d->zeroes_dma, MIN(s->bytes - done, AHCI_DRV_ZEROES_BYTES));
 	s->prds = f.n;
 	return n;
 }
@@ -419,7 +415,7 @@ static u32 carve_trim(struct ahci_port *p, struct ahci_slot *s, struct blk_req *
 		k = MIN(n - done, ATA_DSM_SECTORS_MAX);
 		*range++ = (s->lba + done) | FIELD_PREP(ATA_DSM_SECTORS, (u64)k);
 	}
-	prd_add(&f, p->bounce_dma[s->bounce], ATA_DSM_BLOCK_BYTES);
+	ahci_io_prd_add(&f, p->bounce_dma[s->bounce], ATA_DSM_BLOCK_BYTES);
 	s->prds = f.n;
 	return n;
 }
@@ -493,6 +489,10 @@ static bool start_again(struct ahci_port *p)
 /** ahci_io_start() - send what is to be sent again, then what waits, while there are slots */
 void ahci_io_start(struct ahci_port *p)
 {
+	if (p->packet) {
+		ahci_packet_start(p);
+		return;
+	}
 	if (p->state != PORT_LIVE || start_again(p))
 		return;
 	for (u32 i = 0; i < p->nslots && !list_empty(&p->waiting); i++) {
@@ -539,6 +539,10 @@ void ahci_io_done(struct ahci_port *p, u32 slots)
 {
 	p->resets = 0;
 	p->d->hba_resets = 0;
+	if (p->packet) {
+		ahci_packet_done(p);
+		return;
+	}
 	for (u32 i = 0; i < p->nslots; i++)
 		if (slots & BIT(i)) {
 			count_ok(&p->d->stats, &p->slots[i]);
@@ -587,6 +591,10 @@ void ahci_io_forget(struct ahci_port *p)
 {
 	u64 now = plat_time_ns();
 
+	if (p->packet) {
+		ahci_packet_forget(p);
+		return;
+	}
 	for (u32 i = 0; i < p->nslots; i++) {
 		struct ahci_slot *s = &p->slots[i];
 
@@ -613,6 +621,10 @@ void ahci_io_forget(struct ahci_port *p)
 /** ahci_io_fail_all() - nothing will be answered any more */
 void ahci_io_fail_all(struct ahci_port *p)
 {
+	if (p->packet) {
+		ahci_packet_fail_all(p);
+		return;
+	}
 	for (u32 i = 0; i < p->nslots; i++)
 		if (p->slots[i].state != SLOT_FREE)
 			slot_end(p, &p->slots[i], -EIO);

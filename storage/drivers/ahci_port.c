@@ -23,6 +23,9 @@
  *
  * The disk must come back as the one it was: serial number and size.
  *
+ * A drive of packets (an optical one) goes the same ways with IDENTIFY PACKET
+ * DEVICE; a packet that it refuses is no more than a restart (ahci_packet.c).
+ *
  * [AHCI 1.3.1 §6.2.2 errors, §10.1.2 start, §10.4 reset; SATA 3.2 §13.6.4 NCQ errors]
  */
 #include <string.h>
@@ -171,8 +174,11 @@ static void fall_back(struct ahci_port *p, const char *why)
 /* From work to recovery. */
 static void recover(struct ahci_port *p, enum port_plan plan, const char *why, u32 is, u32 serr)
 {
-	log_limited(LOG_WARN, "ahci: recovery port=%u why=%s is=%08x serr=%08x out=%08x queued=%u",
-		    p->n, why, is, serr, p->sent, p->out_kind == KIND_QUEUED);
+	/* A packet that is refused is how a drive says that it is empty. */
+	if (!p->packet || plan != PLAN_RESTART)
+		log_limited(LOG_WARN, "ahci: recovery port=%u why=%s is=%08x serr=%08x out=%08x "
+			    "queued=%u", p->n, why, is, serr, p->sent,
+			    p->out_kind == KIND_QUEUED);
 	if (plan == PLAN_RESET) {
 		p->d->stats.resets++;
 		if (++p->resets > AHCI_DRV_RESETS) {
@@ -181,6 +187,13 @@ static void recover(struct ahci_port *p, enum port_plan plan, const char *why, u
 		}
 	}
 	stop(p, plan);
+}
+
+/** ahci_port_reset() - what is out is not wanted any more: COMRESET */
+void ahci_port_reset(struct ahci_port *p, const char *why)
+{
+	if (p->state == PORT_LIVE)
+		recover(p, PLAN_RESET, why, 0, 0);
 }
 
 /* NCQ is one more thing that can be broken: do without it after some failures. */
@@ -288,12 +301,52 @@ static int port_memory(struct ahci_port *p)
 	return 0;
 }
 
+/* A drive of packets that has come back, or is new here. */
+static void identified_packet(struct ahci_port *p)
+{
+	struct ahci_slot *s = &p->slots[0];
+	u16 words[ATA_ID_WORDS];
+	struct ahci_drv_id id;
+	int err;
+
+	memcpy(words, p->own_data, sizeof(words));
+	err = ahci_drv_parse_packet_id(words, &id);
+	if (err == -EBADMSG) {
+		fall_back(p, "IDENTIFY damaged");
+		return;
+	}
+	if (!err && p->known && (strcmp(id.serial, p->id.serial) || strcmp(id.model, p->id.model)))
+		err = -ENODEV;
+	if (!err && !p->known) {
+		s->table = dma_alloc(p->d, PAGE_BYTES, PAGE_BYTES, &s->table_dma);
+		err = s->table ? 0 : err_trace(-ENOMEM);
+	}
+	if (err) {
+		give_up(p, p->known ? "another drive after a reset" : "no drive for packets");
+		return;
+	}
+	p->resets = 0; /* whoever sends bad packets does not lose the drive by it */
+	if (!p->known) {
+		p->id = id;
+		p->known = true;
+		p->nslots = 1;
+		ahci_packet_announce(p, words);
+		log_info("ahci: ready bdf=%04x port=%u model=\"%s\" fw=%s packets irq=%d",
+			 p->d->bus->bdf, p->n, id.model, id.firmware, p->d->has_irq);
+	}
+	went_live(p);
+}
+
 static void identified(struct ahci_port *p)
 {
 	struct ahci_drv_id id = p->id;
 	u16 words[ATA_ID_WORDS];
 	int err;
 
+	if (p->packet) {
+		identified_packet(p);
+		return;
+	}
 	memcpy(words, p->own_data, sizeof(words));
 	err = ahci_drv_parse_id(words, &id);
 	if (err == -EBADMSG) {
@@ -352,18 +405,23 @@ static void step_link(struct ahci_port *p)
 
 static void step_ready(struct ahci_port *p)
 {
+	u32 sig;
+
 	if (port_read(p, AHCI_PX_TFD) & (ATA_STS_BSY | ATA_STS_DRQ)) {
 		if (late(p))
 			fall_back(p, "busy");
 		return;
 	}
-	if (port_read(p, AHCI_PX_SIG) != AHCI_SIG_ATA) {
+	sig = port_read(p, AHCI_PX_SIG);
+	if (!p->known)
+		p->packet = sig == AHCI_SIG_ATAPI;
+	if (sig != (p->packet ? AHCI_SIG_ATAPI : AHCI_SIG_ATA)) {
 		p->other = !p->known;
-		give_up(p, "no disk any more");
+		give_up(p, "another kind of device");
 		return;
 	}
 	run_list(p);
-	own_send(p, PORT_IDENTIFY, ATA_IDENTIFY, 0);
+	own_send(p, PORT_IDENTIFY, p->packet ? ATA_IDENTIFY_PACKET : ATA_IDENTIFY, 0);
 }
 
 static void step_identify(struct ahci_port *p)

@@ -4,6 +4,7 @@
  * ahci.c       the controller: hand-over, reset, which ports have disks, interrupts
  * ahci_port.c  a port: link, IDENTIFY, errors, recovery
  * ahci_io.c    requests: carved into commands, sent, ended
+ * ahci_packet.c  an optical drive's packets: sent one by one, ended
  * ahci_id.c    what a disk says about itself; pure
  *
  * One owner (the VMM's pump) calls everything but ahci_drv_work(). Fields
@@ -15,6 +16,7 @@
 #include "base/bus.h"
 #include "base/list.h"
 #include "storage/core/blk.h"
+#include "storage/core/packet.h"
 #include "storage/drivers/ahci.h"
 #include "storage/spec/ahci.h"
 
@@ -75,14 +77,18 @@ enum port_plan {
 enum port_kind { KIND_QUEUED, KIND_PLAIN };
 
 struct ahci_port {
-	struct blk_dev blk;
+	union { /* what it is to others */
+		struct blk_dev blk;
+		struct packet_dev pkt; /* .packet */
+	};
+	bool packet; /* it is an optical drive, or the like: of slots, it has the first */
 	struct ahci_drv *d; /* (c) */
 	u32 n; /* (c) */
 	enum port_state state;
 	enum port_plan plan;
 	u64 state_ns; /* when the state's wait ends */
 	bool known; /* the disk has been identified once */
-	bool other; /* it is no disk */
+	bool other; /* it is neither a disk nor a drive of packets */
 	bool ncq; /* queued commands may be used */
 	u32 resets; /* since a command last ended well */
 	u32 distrust; /* failures that NCQ may be guilty of */
@@ -128,13 +134,22 @@ struct ahci_drv {
 	bool looking; /* this round of poll() reads registers */
 	bool polling; /* inside poll(): the controller is told at its end */
 	u32 hba_resets; /* since a command last ended well */
-	u32 nports; /* (c) with disks */
+	u32 nports; /* (c) */
+	u32 ndisks; /* (c) the first of them */
 	struct ahci_port *ports[AHCI_PORTS_MAX]; /* (c) */
 	u8 *zeroes; /* (c) never written */
 	u64 zeroes_dma; /* (c) */
 	u32 news; /* (a) something was reaped since ahci_drv_work() was asked */
 	u32 look; /* (a) registers have something that memory does not show */
 	struct ahci_drv_stats stats;
+};
+
+/* A table of memory pieces, given one by one; neighbours become one. */
+struct prd_fill {
+	struct ahci_prd *prd; /* NULL: only count */
+	u32 n;
+	u64 end; /* of the last */
+	u32 bytes; /* of the last */
 };
 
 static inline u32 port_read(struct ahci_port *p, u32 reg)
@@ -159,6 +174,7 @@ void ahci_port_hold(struct ahci_port *p);
 void ahci_port_step(struct ahci_port *p);
 void ahci_port_die(struct ahci_port *p, const char *why);
 bool ahci_port_news(const struct ahci_port *p);
+void ahci_port_reset(struct ahci_port *p, const char *why);
 u64 ahci_port_deadline_ns(const struct ahci_port *p);
 
 /* ahci_io.c */
@@ -169,5 +185,15 @@ void ahci_io_fail_all(struct ahci_port *p);
 void ahci_io_start(struct ahci_port *p);
 void ahci_io_ring(struct ahci_port *p);
 void ahci_io_run_finished(struct ahci_port *p);
+bool ahci_io_reachable(const struct ahci_port *p, u64 pa, u32 bytes);
+u32 ahci_io_prd_add(struct prd_fill *f, u64 pa, u32 bytes);
+
+/* ahci_packet.c: as ahci_io.c's of the same names, which call them for such a port */
+void ahci_packet_announce(struct ahci_port *p, const u16 *id);
+void ahci_packet_done(struct ahci_port *p);
+void ahci_packet_forget(struct ahci_port *p);
+void ahci_packet_fail_all(struct ahci_port *p);
+void ahci_packet_start(struct ahci_port *p);
+void ahci_packet_run_finished(struct ahci_port *p);
 
 #endif

@@ -1,5 +1,7 @@
 core-src += storage/drivers/nvme.c storage/drivers/memdisk.c
-core-src += storage/drivers/ahci.c storage/drivers/ahci_port.c storage/drivers/ahci_io.c storage/drivers/ahci_id.c
+ahci-drv := storage/drivers/ahci.c storage/drivers/ahci_port.c storage/drivers/ahci_io.c \
+	    storage/drivers/ahci_packet.c storage/drivers/ahci_id.c
+core-src += $(ahci-drv)
 
 nvme-drv-host := base/err.c base/fmt.c base/log.c base/plat_host.c storage/drivers/nvme.c
 
@@ -12,7 +14,7 @@ fuzz_nvme_identify-src := tests/fuzz/nvme_identify_fuzz.c $(nvme-drv-host)
 unit += memdisk
 unit_memdisk-src := tests/unit/memdisk_test.c storage/drivers/memdisk.c $(base-host)
 
-ahci-drv-host := base/err.c base/fmt.c base/log.c base/plat_host.c storage/drivers/ahci.c storage/drivers/ahci_port.c storage/drivers/ahci_io.c storage/drivers/ahci_id.c
+ahci-drv-host := base/err.c base/fmt.c base/log.c base/plat_host.c $(ahci-drv)
 
 unit += ahci
 unit_ahci-src := tests/unit/ahci_test.c tests/fakes/hba_model.c $(ahci-drv-host)

@@ -1,7 +1,8 @@
 /*
  * ahci.c - the AHCI adapter that the guest sees: registers, interrupts, resets
  *
- * AHCI 1.3.1, ports as told, a disk on one of them and nothing on the others,
+ * AHCI 1.3.1, ports as told, a disk on one of them, optical drives or nothing on
+ * the others,
  * 32 slots, NCQ, command list override; no port multiplier, no coalescing, no
  * staggered spin-up, no power states of the link: what Linux, UEFI, GRUB and
  * Windows use, and nothing that they would have to be told of without asking.
@@ -85,7 +86,7 @@ static void update_irq(struct ahci_emul *e, bool again)
 
 static void link_up(struct ahci_port *p)
 {
-	if (!p->disk)
+	if (!p->slots)
 		return;
 	p->link = p->sig_owed = true;
 	*ahci_px(p, AHCI_PX_SSTS) = SSTS_UP;
@@ -137,7 +138,7 @@ static void write_sctl(struct ahci_port *p, u32 v)
 	p->e->stats.resets++;
 	ahci_emul_port_reset(p);
 	*ahci_px(p, AHCI_PX_SSTS) = det == AHCI_SCTL_DET_OFFLINE ? AHCI_DET_OFFLINE :
-				    p->disk			 ? AHCI_DET_PRESENT :
+				    p->slots			 ? AHCI_DET_PRESENT :
 								   AHCI_DET_NONE;
 }
 
@@ -349,7 +350,7 @@ bool ahci_emul_poll(struct ahci_emul *e)
 	for (u32 bits = e->implemented; bits; bits &= bits - 1) {
 		struct ahci_port *p = &e->port[__builtin_ctz(bits)];
 
-		if (p->disk)
+		if (p->slots)
 			any |= ahci_emul_port_run(p);
 	}
 	if (e->unsaid)
@@ -387,7 +388,12 @@ static void copy_text(char *to, size_t room, const char *from)
 
 static u32 ports_of(const struct ahci_emul_cfg *cfg)
 {
-	return cfg->ports | BIT(cfg->port & 31);
+	u32 ports = cfg->ports | BIT(cfg->port & 31);
+
+	for (u32 i = 0; i < AHCI_EMUL_DRIVES; i++)
+		if (cfg->drives[i].dev)
+			ports |= BIT(cfg->drives[i].port & 31);
+	return ports;
 }
 
 /** ahci_emul_bar_bytes() - how long BAR5 is: a page, or two with ports beyond it */
@@ -410,12 +416,52 @@ static void capabilities(struct ahci_emul *e)
 	*reg(e, AHCI_VS) = AHCI_VS_1_3_1;
 }
 
-static bool alloc_parts(struct ahci_emul *e)
+/* Slots are what makes a port one with a device. */
+static bool alloc_slots(struct ahci_port *p, u32 n)
+{
+	p->slots = plat_alloc(n * sizeof(*p->slots));
+	for (u32 i = 0; i < n && p->slots; i++) {
+		p->slots[i].p = p;
+		p->slots[i].tag = i;
+	}
+	return p->slots;
+}
+
+static bool alloc_parts(struct ahci_emul *e, const struct ahci_emul_cfg *cfg)
 {
 	e->regs = plat_alloc(e->bar_bytes);
-	e->slots = plat_alloc(AHCI_SLOTS_MAX * sizeof(*e->slots));
 	e->scratch = plat_alloc(PAGE_BYTES);
-	return e->regs && e->slots && e->scratch;
+	if (!e->regs || !e->scratch)
+		return false;
+	e->port[cfg->port].disk = true;
+	if (!alloc_slots(&e->port[cfg->port], AHCI_SLOTS_MAX))
+		return false;
+	for (u32 i = 0; i < AHCI_EMUL_DRIVES; i++) {
+		struct ahci_port *p = &e->port[cfg->drives[i].port];
+
+		p->packet = p->packet ? p->packet : cfg->drives[i].dev;
+		if (cfg->drives[i].dev && !alloc_slots(p, 1))
+			return false;
+	}
+	return true;
+}
+
+/* A port has one device, and each has room for what one part of a command may need. */
+static bool cfg_possible(const struct blk_dev *blk, const struct ahci_emul_cfg *cfg)
+{
+	u32 used = BIT(cfg->port & 31);
+
+	for (u32 i = 0; i < AHCI_EMUL_DRIVES; i++) {
+		u32 port = cfg->drives[i].port;
+
+		if (!cfg->drives[i].dev)
+			continue;
+		if (port >= AHCI_PORTS_MAX || used & BIT(port) || cfg->drives[i].dev->max_segs < 3)
+			return false;
+		used |= BIT(port);
+	}
+	return cfg->port < AHCI_PORTS_MAX && blk->max_segs >= 3 &&
+	       (u64)blk->max_sectors * blk->sector_bytes >= 2 * PAGE_BYTES;
 }
 
 /**
@@ -424,7 +470,7 @@ static bool alloc_parts(struct ahci_emul *e)
  * @blk:  the disk; takes at least 3 segments and 8 KiB in one request
  * @cfg:  copied
  *
- * About 150 KiB, most of it segments. Context: start-up.
+ * About 150 KiB, most of it segments, and 5 KiB for each drive. Context: start-up.
  * Return: the adapter; NULL for lack of memory or a configuration that cannot be.
  */
 struct ahci_emul *ahci_emul_create(struct emul_host *host, struct blk_dev *blk,
@@ -432,15 +478,18 @@ struct ahci_emul *ahci_emul_create(struct emul_host *host, struct blk_dev *blk,
 {
 	struct ahci_emul *e;
 
-	if (cfg->port >= AHCI_PORTS_MAX || blk->max_segs < 3 ||
-	    (u64)blk->max_sectors * blk->sector_bytes < 2 * PAGE_BYTES)
+	if (!cfg_possible(blk, cfg))
 		return NULL;
 	e = plat_alloc(sizeof(*e));
 	if (!e)
 		return NULL;
 	e->implemented = ports_of(cfg);
 	e->bar_bytes = ahci_emul_bar_bytes(cfg);
-	if (!alloc_parts(e)) {
+	for (u32 i = 0; i < AHCI_PORTS_MAX; i++) {
+		e->port[i].e = e;
+		e->port[i].index = i;
+	}
+	if (!alloc_parts(e, cfg)) {
 		ahci_emul_destroy(e);
 		return NULL;
 	}
@@ -448,15 +497,6 @@ struct ahci_emul *ahci_emul_create(struct emul_host *host, struct blk_dev *blk,
 	e->blk = blk;
 	copy_text(e->serial, sizeof(e->serial), cfg->serial ? cfg->serial : blk->serial);
 	copy_text(e->model, sizeof(e->model), cfg->model ? cfg->model : "Freshet");
-	for (u32 i = 0; i < AHCI_PORTS_MAX; i++) {
-		e->port[i].e = e;
-		e->port[i].index = i;
-	}
-	e->port[cfg->port].disk = true;
-	for (u32 i = 0; i < AHCI_SLOTS_MAX; i++) {
-		e->slots[i].p = &e->port[cfg->port];
-		e->slots[i].tag = i;
-	}
 	capabilities(e);
 	adapter_reset(e);
 	e->stats.resets = 0;
@@ -466,8 +506,9 @@ struct ahci_emul *ahci_emul_create(struct emul_host *host, struct blk_dev *blk,
 /** ahci_emul_destroy() - give back the memory; the block device holds no request of it */
 void ahci_emul_destroy(struct ahci_emul *e)
 {
+	for (u32 i = 0; i < AHCI_PORTS_MAX; i++)
+		plat_free(e->port[i].slots);
 	plat_free(e->scratch);
-	plat_free(e->slots);
 	plat_free(e->regs);
 	plat_free(e);
 }

@@ -1,5 +1,6 @@
 /*
- * ahci.h - the AHCI host bus adapter that the guest sees, over any block device
+ * ahci.h - the AHCI host bus adapter that the guest sees, over any block device,
+ * with optical drives on other ports that are passed through
  *
  * The integrator puts ahci_emul_read() and ahci_emul_write() behind BAR5, with
  * writes that any CPU may note taken out first through
@@ -10,20 +11,28 @@
 #define STORAGE_EMUL_AHCI_H
 
 #include "storage/core/blk.h"
+#include "storage/core/packet.h"
 #include "storage/emul/host.h"
 
 struct ahci_emul;
+
+#define AHCI_EMUL_DRIVES 4u
 
 struct ahci_emul_cfg {
 	const char *serial; /* up to 20 characters; NULL: the block device's */
 	const char *model; /* up to 40; NULL: "Freshet" */
 	u32 ports; /* implemented, a bit each; 0: only the disk's */
-	u32 port; /* where the disk is; the others have no device */
+	u32 port; /* where the disk is */
+	struct { /* optical drives on other ports; the rest have no device */
+		struct packet_dev *dev; /* takes at least 3 segments; NULL: none */
+		u32 port;
+	} drives[AHCI_EMUL_DRIVES];
 };
 
 struct ahci_emul_stats {
 	u64 reads, writes, flushes, trims, verifies, others; /* commands that ended well */
 	u64 sectors_read, sectors_written;
+	u64 packets; /* that the drives have answered, well or not */
 	u64 queued; /* of reads and writes: by NCQ */
 	u64 errors; /* commands that ended otherwise */
 	u64 irqs, resets;

@@ -15,6 +15,9 @@
  *     host refused   PxIS.HBFS; the disk stays busy, as it waits for data
  *     PRDT short     PxIS.OFS, the same
  *
+ * The port of an optical drive goes the same ways, with one command at a time and
+ * the other table of commands (atapi.c).
+ *
  * ST=0 and resets make orphans of what the block device has: no frame will
  * tell of them. But they may still write to guest memory, and cannot be called
  * back, so CR and BSY stay until the last has come back, and nothing new starts.
@@ -29,7 +32,10 @@
 
 static struct ahci_slot *slot_of(struct ahci_port *p, u32 tag)
 {
-	return &p->e->slots[tag];
+	if (p->disk)
+		return &p->slots[tag];
+	p->slots->tag = tag; /* one command at a time */
+	return p->slots;
 }
 
 static u64 px_addr(const struct ahci_port *p, u32 lo)
@@ -139,15 +145,17 @@ static bool tell_ended(struct ahci_port *p)
  */
 void ahci_emul_port_receive(struct ahci_port *p)
 {
-	/* Sectors 1, LBA 1: what an ATA disk says of itself. [ACS-3 §7.2.3] */
-	static const struct ata_result sig = { .error = ATA_ERR_DIAG_OK, .count = 1, .lba = 1 };
+	/* What tells a disk from a drive of packets, which is not DRDY yet. [ACS-3 §7.2.3] */
+	static const struct ata_result disk = { .error = ATA_ERR_DIAG_OK, .count = 1, .lba = 1 };
+	static const struct ata_result drive = { .error = ATA_ERR_DIAG_OK, .count = 1,
+						 .lba = ATAPI_SIG_LBA };
 
 	if (!p->sig_owed || p->srst || p->orphans ||
 	    !(*ahci_px(p, AHCI_PX_CMD) & AHCI_PX_CMD_FRE))
 		return;
 	p->sig_owed = false;
-	post_d2h(p, AHCI_STS_READY, &sig);
-	*ahci_px(p, AHCI_PX_SIG) = AHCI_SIG_ATA;
+	post_d2h(p, p->disk ? AHCI_STS_READY : 0, p->disk ? &disk : &drive);
+	*ahci_px(p, AHCI_PX_SIG) = p->disk ? AHCI_SIG_ATA : AHCI_SIG_ATAPI;
 	if (p->current) { /* the SRST=0 frame is answered by this */
 		*ahci_px(p, AHCI_PX_CI) &= ~BIT(p->current->tag);
 		p->issued &= ~BIT(p->current->tag);
@@ -166,6 +174,9 @@ static void forget(struct ahci_port *p)
 		if (s->in_blk && !s->orphan) {
 			s->orphan = true;
 			p->orphans++;
+			/* A drive may be at it for minutes. */
+			if (p->packet)
+				packet_reset(p->packet);
 		}
 	}
 	p->issued = p->queued = p->ended = 0;
@@ -203,7 +214,7 @@ void ahci_emul_port_stop(struct ahci_port *p)
 void ahci_emul_port_reset(struct ahci_port *p)
 {
 	forget(p);
-	p->link = p->sig_owed = p->srst = false;
+	p->link = p->sig_owed = p->srst = p->asleep = false;
 	p->halted = *ahci_px(p, AHCI_PX_CMD) & AHCI_PX_CMD_ST;
 	*ahci_px(p, AHCI_PX_TFD) = AHCI_PX_TFD_NONE;
 	*ahci_px(p, AHCI_PX_SIG) = AHCI_SIG_NONE;
@@ -309,7 +320,9 @@ static void control(struct ahci_port *p, struct ahci_slot *s, const struct ahci_
 	if (s->fis.control & ATA_CTL_SRST) {
 		forget(p);
 		p->srst = true;
-		ata_emul_reset(p->e, false);
+		p->asleep = false;
+		if (p->disk)
+			ata_emul_reset(p->e, false);
 		set_tfd(p, ATA_STS_BSY, 0);
 	} else if (p->srst) {
 		p->srst = false;
@@ -341,7 +354,7 @@ static void command(struct ahci_port *p, struct ahci_slot *s)
 	enum slot_end end;
 
 	p->issued |= BIT(s->tag);
-	if (p->srst || p->e->ata.asleep) {
+	if (p->srst || p->asleep) {
 		p->current = s; /* no answer before a reset */
 		set_tfd(p, ATA_STS_BSY, 0);
 		return;
@@ -350,7 +363,7 @@ static void command(struct ahci_port *p, struct ahci_slot *s)
 		mixed(p, s);
 		return;
 	}
-	end = ata_emul_exec(p->e, s);
+	end = p->packet ? atapi_emul_exec(p, s) : ata_emul_exec(p->e, s);
 	if (s->proto == ATA_NCQ) {
 		p->queued |= BIT(s->tag);
 		if (end != SLOT_BUS && end != SLOT_SHORT)
@@ -390,6 +403,8 @@ static bool fetch(struct ahci_port *p, struct ahci_slot *s, struct ahci_cmd_head
 		set_is(p, AHCI_PX_IS_IFS);
 		return false;
 	}
+	s->flags = h->flags;
+	s->table = table;
 	s->prd_next = table + sizeof(struct ahci_cmd_table);
 	s->prd_left = (u32)FIELD_GET(AHCI_CH_PRDTL, h->flags);
 	return true;

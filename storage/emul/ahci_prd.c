@@ -101,6 +101,34 @@ enum slot_end ahci_emul_prd_part(struct ahci_slot *s, u32 bytes, u32 unit, u32 *
 }
 
 /**
+ * ahci_emul_prd_whole() - segments for all that a command's table names
+ * @bytes: what is beyond them is left out
+ * @max:   segments, at most AHCI_SEGS
+ *
+ * They are s->segs and s->req.nsegs; how much of it the data fill is not known here.
+ * Return: SLOT_OK; SLOT_BUS as ahci_emul_prd_part().
+ */
+enum slot_end ahci_emul_prd_whole(struct ahci_slot *s, u32 bytes, u32 max)
+{
+	struct emul_host *h = s->p->e->host;
+	u32 n = 0;
+
+	while (bytes && s->prd_left) {
+		enum slot_end end = prd_fetch(s);
+		u32 piece;
+
+		if (end != SLOT_OK)
+			return end;
+		piece = MIN(s->prd_bytes, bytes);
+		if (emul_segs_add(h, s->prd_addr, piece, s->segs, &n, MIN(max, AHCI_SEGS)))
+			return SLOT_BUS;
+		bytes -= piece;
+	}
+	s->req.nsegs = n;
+	return SLOT_OK;
+}
+
+/**
  * ahci_emul_give() - a small structure for the guest, @bytes long
  *
  * Return: as ahci_emul_prd_part().

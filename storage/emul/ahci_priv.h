@@ -6,11 +6,13 @@
  * ahci_prd.c      a command's PRDT as segments, part by part
  * ata.c           the disk on the port: what each command does
  * ata_identify.c  what the disk says about itself: IDENTIFY, logs, SMART
+ * atapi.c         an optical drive on another port: packets passed on
  */
 #ifndef STORAGE_EMUL_AHCI_PRIV_H
 #define STORAGE_EMUL_AHCI_PRIV_H
 
 #include "storage/core/blk.h"
+#include "storage/core/packet.h"
 #include "storage/emul/ahci.h"
 #include "storage/emul/host.h"
 #include "storage/spec/ahci.h"
@@ -22,6 +24,8 @@
  */
 #define AHCI_SEGS 257u
 #define AHCI_PART_BYTES (1u << 20)
+/* Room for the data of a packet that is passed on. */
+#define AHCI_PACKET_BYTES (4u << 20)
 /* Blocks of ranges that one DATA SET MANAGEMENT takes (IDENTIFY word 105). */
 #define AHCI_DSM_BLOCKS 8u
 
@@ -47,10 +51,12 @@ struct ata_result {
 	u64 lba;
 };
 
-/* A command of the guest's, at most one per tag. */
+/* A command of the guest's, at most one per tag; of an optical drive, one at all. */
 struct ahci_slot {
 	struct ahci_port *p; /* (c) */
-	u32 tag; /* (c) */
+	u32 tag; /* (c) of the disk's */
+	u32 flags; /* of the command header */
+	u64 table; /* where the guest has it */
 	struct fis_reg_h2d fis; /* our copy */
 	struct ata_result out;
 	enum ata_proto proto;
@@ -71,6 +77,7 @@ struct ahci_slot {
 	u32 left; /* sectors */
 	u32 range, ranges;
 	struct blk_req req;
+	struct packet_req packet;
 	union {
 		struct blk_seg segs[AHCI_SEGS + 1];
 		u64 dsm[AHCI_DSM_BLOCKS * ATA_DSM_RANGES];
@@ -83,7 +90,6 @@ struct ata_disk {
 	u8 multiple; /* sectors of a DRQ block of the MULTIPLE commands; 0: not set */
 	u8 xfer; /* ATA_XFER_* */
 	u8 power; /* ATA_POWER_* */
-	bool asleep; /* until a reset */
 	bool ncq_failed; /* until the log was read, or a reset */
 	struct ata_ncq_error ncq;
 };
@@ -92,6 +98,9 @@ struct ahci_port {
 	struct ahci_emul *e; /* (c) */
 	u32 index; /* (c) */
 	bool disk; /* (c) it is here */
+	struct packet_dev *packet; /* (c) or this is */
+	struct ahci_slot *slots; /* (c) 32 of a disk, 1 of a drive, or NULL */
+	bool asleep; /* until a reset */
 	bool link; /* up */
 	bool sig_owed; /* the first frame after a reset is to be sent */
 	bool srst; /* the guest holds the disk in software reset */
@@ -115,7 +124,6 @@ struct ahci_emul {
 	u32 implemented; /* (c) */
 	u32 bar_bytes; /* (c) */
 	struct ahci_port port[AHCI_PORTS_MAX];
-	struct ahci_slot *slots; /* (c) of the disk's port */
 	struct ata_disk ata;
 	u32 *regs; /* the ABAR's, as they read */
 	bool level; /* of the interrupt */
@@ -140,14 +148,19 @@ void ahci_emul_slot_ended(struct ahci_slot *s, enum slot_end end);
 void ahci_emul_sends(struct ahci_slot *s);
 /* ahci_prd.c */
 enum slot_end ahci_emul_prd_part(struct ahci_slot *s, u32 bytes, u32 unit, u32 *got);
+enum slot_end ahci_emul_prd_whole(struct ahci_slot *s, u32 bytes, u32 max);
 enum slot_end ahci_emul_give(struct ahci_slot *s, const void *buf, u32 bytes);
 enum slot_end ahci_emul_take(struct ahci_slot *s, void *buf, u32 bytes);
 /* ata.c */
 enum slot_end ata_emul_exec(struct ahci_emul *e, struct ahci_slot *s);
 void ata_emul_reset(struct ahci_emul *e, bool hard);
 bool ata_emul_is_ncq(const struct ahci_slot *s);
+bool ata_emul_xfer_ok(u8 mode);
 void ata_emul_ncq_error(struct ahci_emul *e, const struct ahci_slot *s, u8 status);
+/* atapi.c */
+enum slot_end atapi_emul_exec(struct ahci_port *p, struct ahci_slot *s);
 /* ata_identify.c */
+void ata_emul_seal(u16 w[ATA_ID_WORDS]);
 void ata_emul_identify(const struct ahci_emul *e, u16 w[ATA_ID_WORDS]);
 u32 ata_emul_log(struct ahci_emul *e, u8 log, u32 page, u8 *to);
 void ata_emul_smart_data(const struct ahci_emul *e, struct ata_smart_data *d);

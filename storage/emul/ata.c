@@ -368,7 +368,8 @@ static enum slot_end smart(struct ahci_emul *e, struct ahci_slot *s)
 
 /* ---------------------------------------------------------------- settings */
 
-static bool xfer_ok(u8 mode)
+/** ata_emul_xfer_ok() - is it a mode of transfer that SET FEATURES may set? */
+bool ata_emul_xfer_ok(u8 mode)
 {
 	switch (mode & ~ATA_XFER_MODE) {
 	case ATA_XFER_PIO_DEFAULT:
@@ -406,7 +407,7 @@ static enum slot_end set_features(struct ahci_emul *e, struct ahci_slot *s)
 		d->revert = s->fis.features == ATA_SF_REVERT;
 		return SLOT_OK;
 	case ATA_SF_XFER_MODE:
-		if (!xfer_ok(s->fis.count))
+		if (!ata_emul_xfer_ok(s->fis.count))
 			return fail(s, ATA_ERR_ABRT);
 		d->xfer = s->fis.count;
 		return SLOT_OK;
@@ -444,7 +445,7 @@ static enum slot_end idle_immediate(struct ahci_emul *e, struct ahci_slot *s)
 
 static enum slot_end go_to_sleep(struct ahci_emul *e, struct ahci_slot *s)
 {
-	e->ata.asleep = true;
+	s->p->asleep = true;
 	return power(e, s, ATA_POWER_STANDBY);
 }
 
@@ -543,7 +544,7 @@ void ata_emul_reset(struct ahci_emul *e, bool hard)
 {
 	struct ata_disk *d = &e->ata;
 
-	d->asleep = d->ncq_failed = false;
+	d->ncq_failed = false;
 	d->power = ATA_POWER_ACTIVE;
 	if (!hard && !d->revert)
 		return;

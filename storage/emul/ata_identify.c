@@ -127,6 +127,13 @@ static void put_checksum(u8 *page)
 	page[ATA_LOG_BYTES - 1] = (u8)-sum;
 }
 
+/** ata_emul_seal() - the sum of an IDENTIFY page, if it says that it has one */
+void ata_emul_seal(u16 w[ATA_ID_WORDS])
+{
+	if ((w[ATA_ID_INTEGRITY] & 0xff) == ATA_ID_INTEGRITY_SIGNATURE)
+		put_checksum((u8 *)w);
+}
+
 /** ata_emul_identify() - IDENTIFY DEVICE data as of now */
 void ata_emul_identify(const struct ahci_emul *e, u16 w[ATA_ID_WORDS])
 {
@@ -150,7 +157,7 @@ void ata_emul_identify(const struct ahci_emul *e, u16 w[ATA_ID_WORDS])
 	put_modes(e, w);
 	put_features(e, w);
 	w[ATA_ID_INTEGRITY] = ATA_ID_INTEGRITY_SIGNATURE;
-	put_checksum((u8 *)w);
+	ata_emul_seal(w);
 }
 
 /* ---------------------------------------------------------------- logs */

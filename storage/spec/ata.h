@@ -417,6 +417,20 @@ static_assert(offsetof(struct ata_smart_data, checksum) == 511, "SMART checksum"
 /* ---- ATAPI [SPC-3], what SATA adds to it [ACS-3 §7.18] */
 
 #define ATAPI_CDB_BYTES 12u
+/* IDENTIFY PACKET DEVICE, word 0 [ACS-3 §7.13.6] */
+#define ATAPI_ID_KIND 0xc000u
+#define   ATAPI_ID_KIND_PACKET 2u
+#define ATAPI_ID_CDB 0x0003u
+#define   ATAPI_ID_CDB_16 1u
+/* words 78, 79 [ACS-3 §7.13.6.29] */
+#define ATAPI_ID_SATA_NOTIFIES BIT(5)
+/* what such a device leaves in LBA 23:8 after a reset, or when taken for a disk */
+#define ATAPI_SIG_LBA 0xeb1401u
+/* error register: what REQUEST SENSE will say in full */
+#define ATAPI_ERR_SENSE 0xf0u
+#define   ATAPI_SENSE_ABORTED 0x0bu
+/* count register at the end: the command is over, status to the host */
+#define ATAPI_REASON_STATUS 3u
 #define ATAPI_DMA BIT(0) /* features */
 #define ATAPI_DMADIR BIT(2)
 

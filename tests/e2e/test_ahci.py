@@ -1,7 +1,11 @@
 """A PC whose own disk is behind AHCI."""
 
+import hashlib
+import json
 import os
+import random
 import re
+import tarfile
 
 import pytest
 
@@ -19,10 +23,54 @@ def off(pc):
     pc.wait_end()
 
 
-def test_life(server, sata, start):
-    """A blank disk is claimed, streamed to and filled; then the PC boots from its own ESP, without a network."""
-    pc = start("cold", sata)
+def from_debian(images, line):
+    """What debugfs says to @line about Debian's root in its image."""
+    raw = os.path.join(images, "debian.raw")
+    at = json.loads(lab.run("sfdisk", "-J", raw))["partitiontable"]["partitions"][1]["start"] * 512
+    return lab.run("debugfs", "-R", line, "%s?offset=%d" % (raw, at))
+
+
+def optical(folder, images):
+    """QEMU's options for a drive with a disc beside the disk, and for a disk with what Linux needs for it; the disc's SHA-256."""
+    disc, mods = os.path.join(folder, "disc.iso"), os.path.join(folder, "modules.tar")
+    data = random.Random(6).randbytes(3 << 20)
+    with open(disc, "wb") as f:
+        f.write(data)
+    with open(os.path.join(images, "debian.info"), encoding="utf-8") as info:
+        kernel = dict(line.split(None, 1) for line in info)["kernel"].strip()
+    with tarfile.open(mods, "w") as tar:
+        for m in "cdrom/cdrom.ko", "scsi/sr_mod.ko":
+            path = os.path.join(folder, os.path.basename(m))
+            from_debian(images, "dump /usr/lib/modules/%s/kernel/drivers/%s %s" % (kernel, m, path))
+            tar.add(path, os.path.basename(m))
+    return ["-drive", "if=none,id=cd,format=raw,media=cdrom,readonly=on,file=" + disc,
+            "-device", "ide-cd,bus=ide.1,drive=cd,id=cd0"] + lab.data_disk(mods), hashlib.sha256(data).hexdigest()
+
+
+def check_optical(pc, digest):
+    """The drive on the second port is the real one: read all of the disc, take it out, put up with that."""
+    pc.sh("d=$(basename $(dirname $(grep -l '^list' /sys/block/vd*/serial))); tar -xf /dev/$d -C /run; "
+          "insmod /run/cdrom.ko; insmod /run/sr_mod.ko; n=0; until [ -b /dev/sr0 ] || [ $n -ge 300 ]; do usleep 100000; n=$((n + 1)); done")
+    assert "0000:00:1f.2/ata2/" in pc.sh("readlink -f /sys/block/sr0")
+    assert digest in pc.sh("sha256sum /dev/sr0")
+    pc.qmp.cmd("eject", id="cd0", force=True)
+    pc.sh("! dd if=/dev/sr0 of=/run/none bs=2048 count=1 2>/dev/null")
+    pc.sh("verify 0 2")
+    log = pc.vmm_log()
+    assert re.search(r"ahci: ready bdf=\w+ port=1 .* packets", log)
+    assert not re.search(r"[EW] ahci", log)
+    assert not pc.sh("dmesg | grep -E 'ata2.*(exception|frozen|reset)' || true").strip()
+
+
+def test_life(server, sata, start, folder, images):
+    """A blank disk is claimed, streamed to and filled; then the PC boots from its own ESP, without a network.
+
+    A CD-ROM is behind the same controller, and the guest reads it.
+    """
+    extra, digest = optical(folder, images)
+    pc = start("cold", sata, extra=extra)
     pc.tiny()
+    check_optical(pc, digest)
     assert re.search(r"ahci: ready .* serial=SATA0001 .* ncq=1 .* irq=1", pc.vmm_log())
     pc.check_no_escape()
     # front-end "same": a virtual controller of the same kind in the real one's place, and no other

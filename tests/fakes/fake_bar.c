@@ -8,6 +8,7 @@
 #include "base/plat.h"
 #include "base/plat_host.h"
 #include "storage/spec/ahci.h"
+#include "storage/spec/ata.h"
 #include "storage/spec/nvme.h"
 
 /* ---------------------------------------------------------------- disk */
@@ -122,6 +123,93 @@ void fake_disk_init(struct fake_disk *d, u64 sectors, u32 sector_bytes)
 void fake_disk_fini(struct fake_disk *d)
 {
 	free(d->data);
+}
+
+/* ---------------------------------------------------------------- optical drive */
+
+static void drive_submit(struct packet_dev *d, struct packet_req *r)
+{
+	struct fake_drive *k = container_of(d, struct fake_drive, dev);
+
+	if (k->req)
+		plat_panic("fake_drive: two commands at once");
+	k->req = r;
+	k->last = *r;
+	k->packets++;
+}
+
+static void drive_reset(struct packet_dev *d)
+{
+	struct fake_drive *k = container_of(d, struct fake_drive, dev);
+
+	k->resets++;
+	if (k->req)
+		k->req->err = -EIO;
+}
+
+static const struct packet_ops drive_ops = { .submit = drive_submit, .reset = drive_reset };
+
+void fake_drive_init(struct fake_drive *k, u32 blocks)
+{
+	static const char model[40] = "aFekd irev                              ";
+
+	memset(k, 0, sizeof(*k));
+	k->dev.ops = &drive_ops;
+	k->dev.max_segs = 200;
+	k->dev.id[ATA_ID_CONFIG] = 0x8580;
+	memcpy(&k->dev.id[ATA_ID_MODEL], model, sizeof(model));
+	k->dev.id[ATA_ID_SATA_FEATURES] = ATAPI_ID_SATA_NOTIFIES | BIT(3);
+	k->blocks = blocks;
+	k->data = calloc(blocks, 2048);
+	for (u32 i = 0; i < blocks * 2048; i++)
+		k->data[i] = (u8)(i * 13 + i / 2048);
+}
+
+void fake_drive_fini(struct fake_drive *k)
+{
+	free(k->data);
+}
+
+/* Return: the sense key, 0 when it went well. */
+static u8 drive_do(struct fake_drive *k, struct packet_req *r)
+{
+	const u8 *c = r->cdb;
+	u64 lba = (u32)c[2] << 24 | (u32)c[3] << 16 | (u32)c[4] << 8 | c[5];
+	u32 n = (u32)c[7] << 8 | c[8], left = n * 2048;
+	u8 *at = k->data + lba * 2048;
+
+	if (k->empty)
+		return 2;
+	if (!c[0])
+		return 0;
+	if ((c[0] != 0x28 && c[0] != 0x2a) || lba > k->blocks || n > k->blocks - lba ||
+	    r->to_device != (c[0] == 0x2a))
+		return 5;
+	for (u32 i = 0; i < r->nsegs && left; i++) {
+		u32 bytes = MIN(r->segs[i].bytes, left);
+		void *p = plat_phys_to_virt(r->segs[i].pa);
+
+		memcpy(r->to_device ? at : p, r->to_device ? p : at, bytes);
+		at += bytes;
+		left -= bytes;
+		r->moved += bytes;
+	}
+	return 0;
+}
+
+void fake_drive_poll(struct fake_drive *k)
+{
+	struct packet_req *r = k->req;
+	u8 key;
+
+	if (!r || (k->hold && !r->err))
+		return;
+	k->req = NULL;
+	if (!r->err) {
+		key = drive_do(k, r);
+		r->error = (u8)(key ? key << 4 | ATA_ERR_ABRT : 0);
+	}
+	r->done(r, r->err);
 }
 
 /* ---------------------------------------------------------------- guest memory */
@@ -414,6 +502,8 @@ void fake_bar_run(struct fake_bar *f)
 		bool any = f->ahci ? ahci_emul_poll(f->ahci) : nvme_emul_poll(f->emul);
 
 		blk_poll(&f->disk->blk);
+		if (f->drive)
+			fake_drive_poll(f->drive);
 		if (!any && !(f->ahci ? ahci_emul_work(f->ahci) : nvme_emul_work(f->emul)))
 			break;
 	}

@@ -12,6 +12,7 @@
 #include "base/bus.h"
 #include "base/list.h"
 #include "storage/core/blk.h"
+#include "storage/core/packet.h"
 #include "storage/emul/ahci.h"
 #include "storage/emul/host.h"
 #include "storage/emul/nvme.h"
@@ -33,6 +34,21 @@ struct fake_disk {
 void fake_disk_init(struct fake_disk *d, u64 sectors, u32 sector_bytes);
 void fake_disk_fini(struct fake_disk *d);
 
+/* An optical drive in memory: TEST UNIT READY, READ(10), WRITE(10). */
+struct fake_drive {
+	struct packet_dev dev;
+	u8 *data;
+	u32 blocks; /* of 2 KiB */
+	struct packet_req *req;
+	bool hold, empty;
+	u32 packets, resets;
+	struct packet_req last; /* as it came */
+};
+
+void fake_drive_init(struct fake_drive *k, u32 blocks);
+void fake_drive_fini(struct fake_drive *k);
+void fake_drive_poll(struct fake_drive *k);
+
 #define FAKE_BAR_WINDOWS 32
 #define FAKE_BAR_ALLOCS 512
 
@@ -42,6 +58,7 @@ struct fake_bar {
 	struct nvme_emul *emul; /* one of the two */
 	struct ahci_emul *ahci;
 	struct fake_disk *disk;
+	struct fake_drive *drive; /* or NULL */
 	struct {
 		u64 gpa;
 		u8 *p;

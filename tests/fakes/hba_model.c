@@ -177,14 +177,18 @@ static bool move(struct hba_disk *k, const struct order *o, u8 *buf, u64 bytes, 
 {
 	u32 n = FIELD_GET(AHCI_CH_PRDTL, o->h->flags);
 
+	bool packet = o->f->command == ATA_PACKET; /* the room may be longer than the data */
+
 	rule(k->m, !!(o->h->flags & AHCI_CH_W) == to_disk, "direction of the data");
-	for (u32 i = 0; i < n; i++) {
+	for (u32 i = 0; i < n && (bytes || !packet); i++) {
 		const struct ahci_prd *p = &o->t->prdt[i];
 		u64 at = p->dba | (u64)p->dbau << 32;
 		u32 len = (p->dbc & AHCI_PRD_DBC) + 1;
 
 		rule(k->m, !(at & 1) && !(len & 1), "an odd piece of memory");
 		rule(k->m, k->m->cap & AHCI_CAP_S64A || at + len <= 4 * GIB, "an address too high");
+		if (len > bytes && packet)
+			len = (u32)bytes;
 		if (len > bytes) {
 			rule(k->m, false, "more memory than data");
 			return false;
@@ -197,7 +201,7 @@ static bool move(struct hba_disk *k, const struct order *o, u8 *buf, u64 bytes, 
 		bytes -= len;
 		o->h->prdbc += len;
 	}
-	rule(k->m, !bytes, "less memory than data");
+	rule(k->m, !bytes || packet, "less memory than data");
 	return !bytes;
 }
 
@@ -269,9 +273,45 @@ static u8 identify(struct hba_disk *k, const struct order *o)
 	return move(k, o, (u8 *)id, sizeof(id), false) ? 0 : ATA_ERR_ABRT;
 }
 
+#define SENSE(key) ((key) << 4 | ATA_ERR_ABRT)
+
+/* TEST UNIT READY, READ(10), WRITE(10); nothing else is known. */
+static u8 packet(struct hba_disk *k, const struct order *o)
+{
+	const u8 *c = o->t->acmd;
+	u64 lba = (u32)c[2] << 24 | (u32)c[3] << 16 | (u32)c[4] << 8 | c[5];
+	u32 n = (u32)c[7] << 8 | c[8];
+
+	k->packets++;
+	k->packet_features = o->f->features;
+	k->packet_limit = o->f->lba[1] | (u32)o->f->lba[2] << 8;
+	rule(k->m, o->h->flags & AHCI_CH_A, "a packet without the bit for it");
+	if (k->empty)
+		return SENSE(2);
+	if (!c[0])
+		return 0;
+	if ((c[0] != 0x28 && c[0] != 0x2a) || lba > k->sectors || n > k->sectors - lba)
+		return SENSE(5);
+	k->overrun = !move(k, o, k->data + lba * k->sector_bytes, (u64)n * k->sector_bytes,
+			   c[0] == 0x2a);
+	return 0;
+}
+
+static u8 execute_drive(struct hba_disk *k, const struct order *o)
+{
+	if (o->f->command == ATA_IDENTIFY_PACKET)
+		return identify(k, o);
+	if (o->f->command == ATA_PACKET)
+		return packet(k, o);
+	rule(k->m, false, "a command that no drive knows");
+	return ATA_ERR_ABRT;
+}
+
 /* Return: ATA_ERR_*, 0 when it went well. */
 static u8 execute(struct hba_disk *k, const struct order *o)
 {
+	if (k->atapi)
+		return execute_drive(k, o);
 	switch (o->f->command) {
 	case ATA_IDENTIFY:
 		return identify(k, o);
@@ -338,6 +378,7 @@ static void finish(struct hba_disk *k, const struct order *o, u8 error)
 static void one(struct hba_disk *k, u32 slot)
 {
 	struct order o = order_of(k, slot);
+	u8 error;
 
 	if (!o.t) {
 		R(k, AHCI_PX_CI) &= ~BIT(slot);
@@ -362,7 +403,14 @@ static void one(struct hba_disk *k, u32 slot)
 	}
 	if (o.queued)
 		R(k, AHCI_PX_CI) &= ~BIT(slot);
-	finish(k, &o, execute(k, &o));
+	error = execute(k, &o);
+	if (k->overrun) {
+		k->overrun = false;
+		k->failed = true;
+		raise(k, AHCI_PX_IS_OFS);
+		return;
+	}
+	finish(k, &o, error);
 }
 
 static u32 pick(struct hba_disk *k, u32 out)
@@ -762,5 +810,16 @@ struct hba_disk *hba_model_disk(struct hba_model *m, u32 port, u64 sectors, u32 
 	k->id[ATA_ID_DSM] = ATA_ID_DSM_TRIM;
 	hba_model_seal(k);
 	R(k, AHCI_PX_SSTS) = FIELD_PREP(AHCI_SSTS_DET, AHCI_DET_UP);
+	return k;
+}
+
+/** hba_model_drive() - an optical drive with a disc in it */
+struct hba_disk *hba_model_drive(struct hba_model *m, u32 port, u64 blocks)
+{
+	struct hba_disk *k = hba_model_disk(m, port, blocks, 2048);
+
+	k->atapi = true;
+	k->id[ATA_ID_CONFIG] = 0x8580; /* packets of 12 bytes, of a CD-ROM */
+	hba_model_seal(k);
 	return k;
 }

@@ -47,10 +47,14 @@ struct hba_disk {
 	bool other; /* after the next COMRESET it is another disk */
 	bool hold; /* take commands, end none */
 	bool clears_ci; /* a command that fails leaves PxCI, as some controllers have it */
+	bool empty; /* an optical drive without a disc */
+	bool overrun; /* the model's own: more data than the table has room for */
 	bool sticks; /* after an error the disk wants data still: DRQ until it is reset */
 	u64 shuffle; /* not 0: seed; queued commands end in any order */
 	/* what happened */
-	u32 comresets, queued, plain, flushes, fuas, identifies, logs;
+	u32 comresets, queued, plain, flushes, fuas, identifies, logs, packets;
+	u8 packet_features; /* of the last one */
+	u32 packet_limit;
 	u32 trim_ranges;
 	u64 trim_sectors;
 	u32 most_out; /* commands at once */
@@ -77,6 +81,7 @@ struct hba_model {
 void hba_model_init(struct hba_model *m);
 void hba_model_fini(struct hba_model *m);
 struct hba_disk *hba_model_disk(struct hba_model *m, u32 port, u64 sectors, u32 sector_bytes);
+struct hba_disk *hba_model_drive(struct hba_model *m, u32 port, u64 blocks); /* of 2 KiB */
 void hba_model_seal(struct hba_disk *k); /* the IDENTIFY data was changed: sum it up again */
 void hba_model_run(struct hba_model *m);
 void hba_model_lose_link(struct hba_disk *k);

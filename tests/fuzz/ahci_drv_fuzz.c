@@ -16,6 +16,8 @@
 
 #define REQUESTS 24
 #define SECTORS 2048u
+#define PACKETS 8
+#define BLOCKS 64u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -101,16 +103,39 @@ static void submit(struct blk_dev *blk, u32 i, struct blk_req *r, struct blk_seg
 	blk_submit(blk, r);
 }
 
+static void packet_ended(struct packet_req *r, int err)
+{
+	u32 *n = r->owner;
+
+	assert(++*n == 1);
+	assert(!err || err == -EIO || err == -EINVAL);
+}
+
+static void packet(struct packet_dev *dev, struct packet_req *r, struct blk_seg *seg, u32 *dones)
+{
+	u8 op = take() & 1 ? 0x28 : take() & 1 ? 0x2a : (u8)take();
+
+	*seg = (struct blk_seg){ HPA((uintptr_t)buf[0] + 2 * (take() % 8)), 2 + 2 * (take() << 4) };
+	*r = (struct packet_req){
+		.cdb = { op, 0, 0, 0, 0, (u8)take(), 0, 0, (u8)(take() % 4) },
+		.to_device = op == 0x2a, .segs = seg, .nsegs = take() & 1,
+		.done = packet_ended, .owner = dones,
+	};
+	packet_submit(dev, r);
+}
+
 static void settle(struct hba_model *m, struct ahci_drv *d)
 {
-	struct hba_disk *k = &m->disk[0];
-
 	m->bus.ops = honest;
 	m->gone = m->stuck_hr = false;
-	k->deaf = k->wire_errors = k->bad_count = 0;
-	k->no_frames = k->stuck = false;
+	for (u32 n = 0; n < 2; n++) {
+		struct hba_disk *k = &m->disk[n];
+
+		k->deaf = k->wire_errors = k->bad_count = 0;
+		k->no_frames = k->stuck = false;
+	}
 	for (u32 i = 0; i < 30000 && (i < 100 || ahci_drv_deadline_ns(d)); i++) {
-		plat_host_now_ns += 10 * NS_PER_MS;
+		plat_host_now_ns += 30 * NS_PER_MS; /* packets have ten minutes */
 		hba_model_run(m);
 		blk_poll(ahci_drv_blk(d, 0));
 	}
@@ -118,10 +143,10 @@ static void settle(struct hba_model *m, struct ahci_drv *d)
 
 static void drv_free(struct ahci_drv *d)
 {
-	u32 n = ahci_drv_disks(d);
-
-	while (n--)
-		free(container_of(ahci_drv_blk(d, n), struct { struct blk_dev blk; }, blk));
+	for (u32 n = ahci_drv_disks(d); n--;)
+		free(ahci_drv_blk(d, n)); /* it is the first of what it stands in */
+	for (u32 n = ahci_drv_packets(d); n--;)
+		free(ahci_drv_packet(d, n));
 	free(d);
 }
 
@@ -130,7 +155,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	static struct hba_model m;
 	struct blk_req r[REQUESTS];
 	struct blk_seg seg[REQUESTS];
-	u32 dones[REQUESTS] = { 0 }, sent = 0;
+	struct packet_req pr[PACKETS];
+	struct blk_seg pseg[PACKETS];
+	u32 dones[REQUESTS] = { 0 }, sent = 0, pdones[PACKETS] = { 0 }, psent = 0;
 	struct ahci_drv *d;
 	bool early;
 
@@ -144,6 +171,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (take() & 1)
 		m.disk[0].id[take()] = (u16)(take() | take() << 8);
 	hba_model_seal(&m.disk[0]);
+	if (take() & 1) {
+		struct hba_disk *k = hba_model_drive(&m, 1, BLOCKS);
+
+		if (take() & 1)
+			k->id[take()] = (u16)(take() | take() << 8);
+		hba_model_seal(k);
+	}
 	quick = *m.bus.ops;
 	quick.delay_us = long_delay;
 	honest = &quick;
@@ -160,9 +194,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 				       &dones[sent]);
 				sent++;
 			} else if (what < 60) {
-				trouble(&m, &m.disk[0]);
+				trouble(&m, &m.disk[take() & 1]);
 			} else if (what < 80) {
 				ahci_drv_work(d);
+			} else if (what < 100 && psent < PACKETS && ahci_drv_packets(d)) {
+				packet(ahci_drv_packet(d, 0), &pr[psent], &pseg[psent],
+				       &pdones[psent]);
+				psent++;
+			} else if (what < 105 && ahci_drv_packets(d)) {
+				packet_reset(ahci_drv_packet(d, 0));
 			} else {
 				plat_host_now_ns += (u64)what * what * NS_PER_MS / 16;
 				hba_model_run(&m);
@@ -172,6 +212,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		settle(&m, d);
 		for (u32 i = 0; i < sent; i++)
 			assert(dones[i] == 1);
+		for (u32 i = 0; i < psent; i++)
+			assert(pdones[i] == 1);
 		drv_free(d);
 	}
 	hba_model_fini(&m);

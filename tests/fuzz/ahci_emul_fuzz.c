@@ -1,9 +1,9 @@
 /*
- * The AHCI front-end against a hostile guest: the input is a program of register
- * accesses, notes of PxCI and PxSACT, writes to guest memory (command list,
- * tables, PRDs) and turns of the pump. Guest memory lies at a guest-physical
- * address that is not the host's, between forbidden bytes; the disk below checks
- * that every request is whole and within its limits.
+ * The AHCI front-end, a disk and an optical drive, against a hostile guest: the
+ * input is a program of register accesses, notes of PxCI and PxSACT, writes to
+ * guest memory (command list, tables, PRDs) and turns of the pump. Guest memory
+ * lies at a guest-physical address that is not the host's, between forbidden
+ * bytes; the disk below checks that every request is whole and within its limits.
  *
  * A step is an operation byte and its operands; what runs out reads as zero.
  * Half of the operations make sensible things, so that the rest hits an adapter
@@ -26,9 +26,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 #define RAM_GPA 0x40000000ull
 #define STEPS 400u
 #define PORT 2u
+#define DRIVE 0u
 #define FRAMES 0x400u
 /* Tables at pages 1.., four to a page. */
 #define TABLE(tag) (0x1000u + (tag) * 0x400u)
+
+static u32 port; /* that the steps are about */
 
 struct in {
 	const u8 *p;
@@ -74,7 +77,7 @@ static void reg(struct fake_bar *f, u32 off, u32 v)
 
 static void px(struct fake_bar *f, u32 off, u32 v)
 {
-	reg(f, AHCI_PORT(PORT) + off, v);
+	reg(f, AHCI_PORT(port) + off, v);
 }
 
 static void start(struct fake_bar *f)
@@ -100,6 +103,7 @@ static void frame(struct fis_reg_h2d *f, u32 tag, struct in *in)
 		ATA_WRITE_MULTIPLE, ATA_SET_MULTIPLE, ATA_DSM, ATA_READ_LOG_EXT, ATA_SMART,
 		ATA_SET_FEATURES, ATA_VERIFY_EXT, ATA_FLUSH_EXT, ATA_SLEEP, ATA_STANDBY_IMMEDIATE,
 		ATA_READ_FPDMA, ATA_WRITE_FPDMA, ATA_READ_FPDMA, ATA_WRITE_FPDMA,
+		ATA_PACKET, ATA_PACKET, ATA_IDENTIFY_PACKET,
 	};
 	u8 what = byte(in);
 
@@ -136,6 +140,9 @@ static void build(u8 *ram, u32 tag, struct in *in)
 	u32 n = shape % 8, i;
 
 	frame((struct fis_reg_h2d *)t->cfis, tag, in);
+	t->acmd[0] = shape & 2 ? 0x28 : 0x2a;
+	t->acmd[5] = byte(in);
+	t->acmd[8] = byte(in) % 8;
 	for (i = 0; i < n; i++) {
 		u64 a = address(in);
 
@@ -146,7 +153,8 @@ static void build(u8 *ram, u32 tag, struct in *in)
 		};
 	}
 	*h = (struct ahci_cmd_header){
-		.flags = 5 | n << 16 | (byte(in) & 1 ? AHCI_CH_C : 0),
+		.flags = 5 | n << 16 | (byte(in) & 1 ? AHCI_CH_C : 0) |
+			 (shape & 2 ? 0 : AHCI_CH_W) | (port == DRIVE ? AHCI_CH_A : 0),
 		.ctba = (u32)RAM_GPA + TABLE(tag),
 	};
 	if (shape == 0x1f)
@@ -161,8 +169,8 @@ static void send(struct fake_bar *f, u8 *ram, struct in *in)
 
 	build(ram, tag, in);
 	if (byte(in) & 1)
-		ahci_emul_doorbell_store(f->ahci, AHCI_PORT(PORT) + AHCI_PX_SACT, 4, BIT(tag));
-	ahci_emul_doorbell_store(f->ahci, AHCI_PORT(PORT) + AHCI_PX_CI, 4, BIT(tag));
+		ahci_emul_doorbell_store(f->ahci, AHCI_PORT(port) + AHCI_PX_SACT, 4, BIT(tag));
+	ahci_emul_doorbell_store(f->ahci, AHCI_PORT(port) + AHCI_PX_CI, 4, BIT(tag));
 	if (byte(in) & 1)
 		fake_bar_run(f);
 }
@@ -173,7 +181,7 @@ static void step(struct fake_bar *f, u8 *ram, struct in *in)
 	u64 v;
 	u32 at;
 
-	switch (byte(in) % 16) {
+	switch (byte(in) % 17) {
 	case 0:
 		start(f);
 		break;
@@ -209,6 +217,8 @@ static void step(struct fake_bar *f, u8 *ram, struct in *in)
 		ram[at] = byte(in);
 		break;
 	case 12:
+		f->drive->hold = byte(in) & 1;
+		f->drive->empty = byte(in) & 1;
 		f->disk->hold = byte(in) & 1;
 		break;
 	case 13:
@@ -216,8 +226,12 @@ static void step(struct fake_bar *f, u8 *ram, struct in *in)
 		f->disk->fail_err = byte(in) & 1 ? -EIO : -ENOSPC;
 		break;
 	case 14:
-		ahci_emul_doorbell_store(f->ahci, AHCI_PORT(PORT) + AHCI_PX_CI, 4,
+		ahci_emul_doorbell_store(f->ahci, AHCI_PORT(port) + AHCI_PX_CI, 4,
 					 (u32)word(in, 4));
+		break;
+	case 15:
+		port = byte(in) & 1 ? DRIVE : PORT;
+		start(f);
 		break;
 	default:
 		fake_bar_run(f);
@@ -226,7 +240,10 @@ static void step(struct fake_bar *f, u8 *ram, struct in *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	static const struct ahci_emul_cfg cfg = { .serial = "F", .ports = 0xf, .port = PORT };
+	static struct fake_drive drive;
+	const struct ahci_emul_cfg cfg = {
+		.serial = "F", .ports = 0xf, .port = PORT, .drives = { { &drive.dev, DRIVE } },
+	};
 	static u8 disk_bytes[512 * 256];
 	static u8 *ram;
 	struct ahci_cmd_table *t;
@@ -245,15 +262,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	disk.data = disk_bytes;
 	disk.blk.sectors = 256;
 	disk.blk.max_segs = byte(&in) & 1 ? 5 : 257;
+	fake_drive_init(&drive, 16);
 	fake_bar_init_ahci(&bar, &disk, &cfg);
+	bar.drive = &drive;
+	port = PORT;
 	fake_bar_window(&bar, RAM_GPA, ram, RAM_PAGES * 4096);
 	start(&bar);
 	for (i = 0; i < STEPS && in.n; i++)
 		step(&bar, ram, &in);
 
 	/* Whatever happened: a reset brings it back, and all commands with it. */
-	disk.hold = false;
+	disk.hold = drive.hold = false;
 	disk.fail_count = 0;
+	port = PORT;
 	reg(&bar, AHCI_GHC, AHCI_GHC_HR);
 	for (i = 0; i < 300; i++)
 		fake_bar_run(&bar);
@@ -272,5 +293,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	fake_bar_run(&bar);
 	assert(ram[0x20000 + 2 * ATA_ID_SECTORS28 + 1] == 1); /* 256 sectors */
 	fake_bar_fini(&bar);
+	fake_drive_fini(&drive);
 	return 0;
 }

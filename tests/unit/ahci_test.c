@@ -144,7 +144,7 @@ static void start_up(void **state)
 	(void)state;
 	rig_init(&g, 512);
 	hba_model_disk(&g.m, 0, 100, 4096);
-	hba_model_disk(&g.m, 2, 100, 512)->atapi = true;
+	hba_model_disk(&g.m, 2, 100, 512)->atapi = true; /* of which it knows nothing */
 	rig_start(&g, NULL);
 	assert_int_equal(ahci_drv_disks(g.drv), 2);
 	assert_int_equal(ahci_drv_port(g.drv, 0), 0);

@@ -8,7 +8,8 @@
  * guest. A controller without a disk, or with one that does not start, goes back
  * at once.
  *
- * A disk behind the kept controller that was not chosen stays unseen.
+ * A disk behind the kept controller that was not chosen stays unseen; optical
+ * drives behind it are there for the front-end to pass through.
  */
 #include "vmm/main/backends.h"
 
@@ -125,6 +126,20 @@ void backends_keep(const struct blk_dev *disk, u16 *bdf, bool *ahci)
 			give_back(b);
 		}
 	}
+}
+
+/** backends_drives() - see backends.h */
+u32 backends_drives(struct packet_dev **out, u32 room)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < count; i++) {
+		struct ahci_drv *d = backends[i].bus ? backends[i].ahci : NULL;
+
+		for (u32 k = 0; d && k < ahci_drv_packets(d) && n < room; k++)
+			out[n++] = ahci_drv_packet(d, k);
+	}
+	return n;
 }
 
 /** backends_poll() - see backends.h */

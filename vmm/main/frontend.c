@@ -16,6 +16,7 @@
 #include "storage/emul/nvme.h"
 #include "vmm/cpu/guest.h"
 #include "vmm/cpu/mmio.h"
+#include "vmm/main/backends.h"
 #include "vmm/main/pump.h"
 
 #define NVME_BAR_BYTES (16 * 1024u)
@@ -157,11 +158,20 @@ static void nvme_say(void)
 
 /* ---------------------------------------------------------------- AHCI */
 
-/* One port, the disk's: empty ones would cost every driver their time-outs. */
+/*
+ * The disk, then the optical drives behind the real controller, which is hidden
+ * with them. No port is empty: that would cost every driver its time-outs.
+ */
 static int ahci_create(struct blk_dev *blk)
 {
-	static const struct ahci_emul_cfg cfg = { .port = 0 };
+	struct packet_dev *drives[AHCI_EMUL_DRIVES];
+	struct ahci_emul_cfg cfg = { .port = 0 };
+	u32 n = backends_drives(drives, ARRAY_SIZE(drives));
 
+	for (u32 i = 0; i < n; i++) {
+		cfg.drives[i].dev = drives[i];
+		cfg.drives[i].port = i + 1;
+	}
 	f.ahci = ahci_emul_create(&f.host, blk, &cfg);
 	return f.ahci ? 0 : -ENOMEM;
 }
@@ -198,8 +208,9 @@ static void ahci_say(void)
 {
 	const struct ahci_emul_stats *s = ahci_emul_stats(f.ahci);
 
-	log_info("figures: ahci_irqs=%llu ahci_resets=%llu ahci_errors=%llu ahci_queued=%llu",
-		 LLU(s->irqs), LLU(s->resets), LLU(s->errors), LLU(s->queued));
+	log_info("figures: ahci_irqs=%llu ahci_resets=%llu ahci_errors=%llu ahci_queued=%llu "
+		 "ahci_packets=%llu", LLU(s->irqs), LLU(s->resets), LLU(s->errors),
+		 LLU(s->queued), LLU(s->packets));
 }
 
 /* ---------------------------------------------------------------- kinds */
