@@ -464,7 +464,8 @@ const struct cli_command cmd_machine_show = {
 };
 const struct cli_command cmd_machine_set = {
 	.group = "machine", .verb = "set", .args = "[OPTIONS] MACHINE... KEY VALUE",
-	.summary = "name, group, note, channel, policy, claim, fill, fill_limit, frontend, pinned",
+	.summary = "name, group, note, channel, policy, claim, fill, fill_limit, frontend, nic, "
+		   "pinned",
 	.help = MACHINES_HELP "VALUE - takes a setting back to what the group says. claim "
 			      "serial:S lets the\nmachine take that disk, whatever is on it. "
 			      "pinned VERSION keeps it at a version.\n", .run = machine_set,
@@ -805,10 +806,9 @@ const struct cli_command cmd_group_ls = {
 const struct cli_command cmd_group_set = {
 	.group = "group", .verb = "set", .args = "[OPTIONS] GROUP [KEY VALUE]",
 	.summary = "make a group, or change a setting of it",
-	.help = REMOTE_HELP "\nKEY is channel, policy, claim, fill, fill_limit, frontend, "
+	.help = REMOTE_HELP "\nKEY is channel, policy, claim, fill, fill_limit, frontend, nic, "
 			    "note, or\nfill_window (22:00-06:00: when the rest of an image "
-			    "may be copied). "
-			    "VALUE - takes a setting back.\n", .run = group_set,
+			    "may be copied). VALUE - takes a setting back.\n", .run = group_set,
 };
 const struct cli_command cmd_group_rm = {
 	.group = "group", .verb = "rm", .args = "[OPTIONS] GROUP",

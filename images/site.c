@@ -63,7 +63,7 @@ static enum cli_exit set_locked(const struct datadir *d, const char *uuid, const
 	err = edited ? siteconf_edit(text, uuid, key, value, edited, room) : -ENOMEM;
 	if (err == -ENOENT)
 		cli_error("no setting \"%s\"; there are: channel policy claim fill "
-			  "fill_limit fill_window metered frontend sources",
+			  "fill_limit fill_window metered frontend nic sources",
 			  key);
 	else if (err)
 		cli_error("cannot set %s to \"%s\": %s; see freshet site set --help", key, value,
@@ -133,6 +133,8 @@ const struct cli_command cmd_site_set = {
 		"  metered on|off           fetch nothing that the guest does not wait for\n"
 		"  frontend same|nvme|ahci  the disk controller that the OS sees: as the PC's own\n"
 		"                           (default), NVMe or AHCI; from the next boot on\n"
+		"  nic none|virtio          the network card that the OS sees, over the PC's own;\n"
+		"                           from the next boot on\n"
 		"  sources URL...|none      where chunk objects lie besides, e.g.\n"
 		"                           http://10.0.0.7/objects: asked first, in this order\n"
 		"\n"

@@ -145,6 +145,8 @@ int siteconf_set(struct ticket *t, const char *key, const char *value)
 		return sources_parse(&t->sources, value, strlen(value));
 	} else if (!strcmp(key, "frontend")) {
 		return ticket_frontend_parse(value, strlen(value), &t->frontend);
+	} else if (!strcmp(key, "nic")) {
+		return ticket_nic_parse(value, strlen(value), &t->nic);
 	} else if (!strcmp(key, "fill_limit")) {
 		return parse_u32(value, &t->fill_limit_kib);
 	} else if (!strcmp(key, "channel")) {

@@ -24,7 +24,7 @@
 	"SELECT id, name, uuid, disk, mac, address, grp AS \"group\", approved AS"                \
 	" \"approved!bool\", note, first_seen, last_seen, boots, booted, state, code, text,"      \
 	" version, percent, complete AS \"complete!bool\", reported, channel, policy, claim,"     \
-	" fill, fill_limit, frontend, pinned, reset_once AS \"reset_once!bool\""
+	" fill, fill_limit, frontend, nic, pinned, reset_once AS \"reset_once!bool\""
 
 /** fleet_machines() - all machines, or those of which @match is name, group, UUID, number... */
 json_t *fleet_machines(struct fleet *f, const char *match)
@@ -92,6 +92,7 @@ static const struct column machine_columns[] = {
 	{ "fill", KIND_SETTING, "UPDATE machines SET fill = ?2 WHERE id = ?1" },
 	{ "fill_limit", KIND_SETTING, "UPDATE machines SET fill_limit = ?2 WHERE id = ?1" },
 	{ "frontend", KIND_SETTING, "UPDATE machines SET frontend = ?2 WHERE id = ?1" },
+	{ "nic", KIND_SETTING, "UPDATE machines SET nic = ?2 WHERE id = ?1" },
 	{ "pinned", KIND_VERSION, "UPDATE machines SET pinned = ?2 WHERE id = ?1" },
 };
 
@@ -104,6 +105,7 @@ static const struct column group_columns[] = {
 	{ "fill_limit", KIND_SETTING, "UPDATE groups SET fill_limit = ?2 WHERE name = ?1" },
 	{ "fill_window", KIND_SETTING, "UPDATE groups SET fill_window = ?2 WHERE name = ?1" },
 	{ "frontend", KIND_SETTING, "UPDATE groups SET frontend = ?2 WHERE name = ?1" },
+	{ "nic", KIND_SETTING, "UPDATE groups SET nic = ?2 WHERE name = ?1" },
 };
 
 static bool name_fits(const char *s)
@@ -243,7 +245,7 @@ json_t *fleet_groups(struct fleet *f)
 {
 	return db_rows(f->db,
 		       "SELECT name, channel, policy, claim, fill, fill_limit, frontend,"
-		       " fill_window, note,"
+		       " nic, fill_window, note,"
 		       " (SELECT count(*) FROM machines WHERE grp = groups.name) AS machines,"
 		       " (SELECT count(*) FROM machines WHERE grp = groups.name AND complete)"
 		       " AS complete,"
@@ -332,7 +334,7 @@ int fleet_rule_delete(struct fleet *f, long long id)
 static void apply_settings(struct ticket *t, const json_t *row)
 {
 	static const char *const keys[] = { "channel", "policy", "claim", "fill", "fill_limit",
-					    "fill_window", "frontend" };
+					    "fill_window", "frontend", "nic" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		const json_t *v = json_object_get(row, keys[i]);
@@ -355,7 +357,7 @@ int fleet_ticket(struct fleet *f, long long id, struct ticket *t, const char **w
 {
 	json_t *m = db_row(f->db,
 			   "SELECT approved, grp, channel, policy, claim, fill, fill_limit,"
-			   " frontend, pinned, reset_once, serial_floor FROM machines"
+			   " frontend, nic, pinned, reset_once, serial_floor FROM machines"
 			   " WHERE id = ?1", "i", id);
 	json_t *g;
 
@@ -367,8 +369,8 @@ int fleet_ticket(struct fleet *f, long long id, struct ticket *t, const char **w
 		return -EPERM;
 	}
 	g = db_row(f->db,
-		   "SELECT channel, policy, claim, fill, fill_limit, frontend, fill_window"
-		   " FROM groups WHERE name = ?1", "s",
+		   "SELECT channel, policy, claim, fill, fill_limit, frontend, nic,"
+		   " fill_window FROM groups WHERE name = ?1", "s",
 		   json_string_value(json_object_get(m, "grp")));
 	apply_settings(t, g);
 	apply_settings(t, m);

@@ -93,6 +93,10 @@ static const char *const migrations[] = {
 	/* 3: credentials of machines: hashes of the proven one and of the one offered last */
 	"ALTER TABLE machines ADD COLUMN credential BLOB;"
 	"ALTER TABLE machines ADD COLUMN credential_offered BLOB;",
+
+	/* 4: the network card that the guest sees */
+	"ALTER TABLE machines ADD COLUMN nic TEXT;"
+	"ALTER TABLE groups ADD COLUMN nic TEXT;",
 };
 
 static int migrate(struct fleet *f)

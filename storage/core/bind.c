@@ -255,6 +255,10 @@ static bool set_scalars(struct disk *d, const struct disk_cfg *cfg)
 		m->frontend = cfg->frontend;
 		changed = true;
 	}
+	if (cfg->nic && cfg->nic != (m->nic ? m->nic : STORE_NIC_NONE)) {
+		m->nic = cfg->nic;
+		changed = true;
+	}
 	if (cfg->serial > m->serial) {
 		m->serial = cfg->serial;
 		changed = true;

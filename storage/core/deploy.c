@@ -707,6 +707,18 @@ enum store_frontend deploy_ticket_frontend(const struct ticket *t)
 	return STORE_FRONTEND_SAME;
 }
 
+/** deploy_ticket_nic() - the store's word for it */
+enum store_nic deploy_ticket_nic(const struct ticket *t)
+{
+	switch (t->nic) {
+	case TICKET_NIC_VIRTIO:
+		return STORE_NIC_VIRTIO;
+	case TICKET_NIC_NONE:
+		break;
+	}
+	return STORE_NIC_NONE;
+}
+
 static int start_bind(struct deploy *d)
 {
 	struct disk_cfg cfg = {
@@ -733,6 +745,7 @@ static int start_bind(struct deploy *d)
 	if (d->have_ticket) {
 		cfg.policy = deploy_ticket_policy(&d->ticket);
 		cfg.frontend = deploy_ticket_frontend(&d->ticket);
+		cfg.nic = deploy_ticket_nic(&d->ticket);
 		cfg.serial = d->ticket.serial;
 		if (d->esp_installed)
 			cfg.esp = d->ticket.esp;
@@ -915,6 +928,14 @@ enum store_frontend deploy_frontend(struct deploy *d)
 	enum store_frontend f = d->bound ? store_meta(d->store)->frontend : STORE_FRONTEND_SAME;
 
 	return f ? f : STORE_FRONTEND_SAME;
+}
+
+/** deploy_nic() - as ticket or store say, as of READY */
+enum store_nic deploy_nic(struct deploy *d)
+{
+	enum store_nic nic = d->bound ? store_meta(d->store)->nic : STORE_NIC_NONE;
+
+	return nic ? nic : STORE_NIC_NONE;
 }
 
 /** deploy_attached() - the guest has been given the disk */

@@ -123,6 +123,8 @@ struct blk_dev *deploy_real_disk(struct deploy *d);
 struct disk *deploy_vdisk(struct deploy *d);
 /** deploy_frontend() - the controller that the guest is to see; SAME before READY */
 enum store_frontend deploy_frontend(struct deploy *d);
+/** deploy_nic() - the network card that it is to see; NONE before READY */
+enum store_nic deploy_nic(struct deploy *d);
 /** deploy_attached() - the guest has been given the disk */
 void deploy_attached(struct deploy *d);
 /**

@@ -156,6 +156,7 @@ static void bg_note(struct deploy *d, u64 now)
 	const struct store_meta *meta = store_meta(d->store);
 	struct disk_state st = { .policy = deploy_ticket_policy(&d->ticket),
 				 .frontend = deploy_ticket_frontend(&d->ticket),
+				 .nic = deploy_ticket_nic(&d->ticket),
 				 .serial = d->ticket.serial, .next = d->note_next };
 	bool issued = d->ticket.has_credential &&
 		      memcmp(d->ticket.credential, meta->credential, CREDENTIAL_BYTES);
@@ -174,7 +175,7 @@ static void bg_note(struct deploy *d, u64 now)
 			memcpy(d->note_next, d->ticket.version, SHA256_BYTES);
 	}
 	if (d->note_started || issued || st.time || meta->policy != st.policy ||
-	    deploy_frontend(d) != st.frontend ||
+	    deploy_frontend(d) != st.frontend || deploy_nic(d) != st.nic ||
 	    meta->serial != st.serial ||
 	    memcmp(meta->next, d->note_next, SHA256_BYTES))
 		err = note_run(d, &st);

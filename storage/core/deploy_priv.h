@@ -197,6 +197,7 @@ void deploy_identify(struct deploy *d);
 void deploy_believe(struct deploy *d, const struct ticket *t);
 enum store_policy deploy_ticket_policy(const struct ticket *t);
 enum store_frontend deploy_ticket_frontend(const struct ticket *t);
+enum store_nic deploy_ticket_nic(const struct ticket *t);
 void deploy_say(struct deploy *d, const char *fmt, ...) __printf_like(2, 3);
 void deploy_go(struct deploy *d, enum deploy_step step);
 bool deploy_fail(struct deploy *d, enum deploy_step again, enum deploy_code code, const char *fmt,

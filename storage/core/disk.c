@@ -277,6 +277,8 @@ int disk_set_state(struct disk *d, const struct disk_state *st,
 		m->policy = st->policy;
 	if (st->frontend)
 		m->frontend = st->frontend;
+	if (st->nic)
+		m->nic = st->nic;
 	m->up |= st->up;
 	m->serial = MAX(m->serial, st->serial);
 	if (st->esp)

@@ -61,6 +61,7 @@ struct disk_cfg {
 	bool offline; /* see disk_set_offline() */
 	enum store_policy policy; /* 0: what the store says */
 	enum store_frontend frontend; /* 0: what the store says */
+	enum store_nic nic; /* 0: what the store says */
 	u64 serial; /* 0: leave; never goes back */
 	const u8 *esp; /* [32] or NULL: leave */
 	/*
@@ -118,12 +119,13 @@ void disk_set_offline(struct disk *d, bool offline);
 void disk_set_fill(struct disk *d, const struct disk_fill *fill);
 
 /*
- * Remember what the ticket said; NULL or 0 leaves a field. A policy or a
- * front-end given here holds from the next boot on.
+ * Remember what the ticket said; NULL or 0 leaves a field. A policy, a
+ * front-end or a card given here holds from the next boot on.
  */
 struct disk_state {
 	enum store_policy policy;
 	enum store_frontend frontend;
+	enum store_nic nic;
 	u64 serial;
 	const u8 *esp; /* [32] */
 	const u8 *next; /* [32] */

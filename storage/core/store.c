@@ -244,7 +244,8 @@ void store_meta_record(const struct store *s, struct record *r)
 	r->type = REC_META;
 	r->meta.policy = m->policy;
 	r->meta.flags = (m->complete ? REC_META_COMPLETE : 0) | (m->up ? REC_META_UP : 0) |
-			FIELD_PREP(REC_META_FRONTEND, m->frontend);
+			FIELD_PREP(REC_META_FRONTEND, m->frontend) |
+			FIELD_PREP(REC_META_NIC, m->nic);
 	r->meta.tries = m->tries;
 	r->meta.bad_serial = m->bad_serial;
 	memcpy(r->meta.bad, m->bad, 32);
@@ -302,6 +303,7 @@ static int replay_meta(struct store *s, const struct record *r)
 	m->complete = r->meta.flags & REC_META_COMPLETE;
 	m->up = r->meta.flags & REC_META_UP;
 	m->frontend = FIELD_GET(REC_META_FRONTEND, r->meta.flags);
+	m->nic = FIELD_GET(REC_META_NIC, r->meta.flags);
 	m->tries = r->meta.tries;
 	m->bad_serial = r->meta.bad_serial;
 	memcpy(m->bad, r->meta.bad, 32);

@@ -49,6 +49,13 @@ enum store_frontend {
 	STORE_FRONTEND_AHCI,
 };
 
+/* The network card that it sees; 0 where a field is left alone: none. */
+enum store_nic {
+	STORE_NIC_NONE = 1,
+	STORE_NIC_VIRTIO,
+	STORE_NIC_E1000E,
+};
+
 /*
  * What the store knows beside its chunks. The upper half is set when a
  * version is bound (disk_create()), the lower half at any time
@@ -65,6 +72,7 @@ struct store_meta {
 	bool complete; /* every chunk and table page is here; the store sets it */
 	enum store_policy policy;
 	enum store_frontend frontend;
+	enum store_nic nic;
 	u64 serial; /* highest channel serial seen */
 	u8 esp[32]; /* version of the ESP image that was installed; zeros: none */
 	u8 next[32]; /* version seen on the channel but not bound yet; zeros: none */

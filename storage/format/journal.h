@@ -135,6 +135,7 @@ enum record_type {
 #define REC_META_COMPLETE 1u /* flags */
 #define REC_META_UP 2u /* a guest has come up with this version */
 #define REC_META_FRONTEND 0x0000000cu /* enum store_frontend; 0 in records of before it */
+#define REC_META_NIC 0x00000030u /* enum store_nic; 0 likewise */
 #define REC_OTHER_COMPLETE 1u
 #define REC_OVL_BITS_MAX 32u /* bytes of one bitmap: 256 blocks in 1 MiB */
 

@@ -186,17 +186,35 @@ static int parse_claim(struct span v, struct ticket *t)
 }
 
 static const char *const frontends[] = { "same", "nvme", "ahci" };
+static const char *const nics[] = { "none", "virtio" };
+
+/* Which of @names? Or -EINVAL. */
+static int parse_name(struct span v, const char *const *names, u32 count)
+{
+	for (u32 i = 0; i < count; i++)
+		if (span_is(v, names[i]))
+			return (int)i;
+	return -EINVAL;
+}
 
 /** ticket_frontend_parse() - a front-end's name; 0 or -EINVAL */
 int ticket_frontend_parse(const char *s, size_t n, enum ticket_frontend *out)
 {
-	for (u32 i = 0; i < ARRAY_SIZE(frontends); i++) {
-		if (span_is((struct span){ s, n }, frontends[i])) {
-			*out = (enum ticket_frontend)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
+	int i = parse_name((struct span){ s, n }, frontends, ARRAY_SIZE(frontends));
+
+	if (i >= 0)
+		*out = (enum ticket_frontend)i;
+	return MIN(i, 0);
+}
+
+/** ticket_nic_parse() - a network card's name; 0 or -EINVAL */
+int ticket_nic_parse(const char *s, size_t n, enum ticket_nic *out)
+{
+	int i = parse_name((struct span){ s, n }, nics, ARRAY_SIZE(nics));
+
+	if (i >= 0)
+		*out = (enum ticket_nic)i;
+	return MIN(i, 0);
 }
 
 static int parse_required(const struct sigtext_line *lines, u32 count, struct ticket *t)
@@ -276,6 +294,9 @@ static int parse_optional(const struct sigtext_line *lines, u32 count, struct ti
 	t->fill_limit_kib = (u32)limit;
 	v = find(lines, count, "frontend");
 	if (v && ticket_frontend_parse(v->s, v->n, &t->frontend))
+		return err_trace(-EINVAL);
+	v = find(lines, count, "nic");
+	if (v && ticket_nic_parse(v->s, v->n, &t->nic))
 		return err_trace(-EINVAL);
 	v = find(lines, count, "sources");
 	if (v && sources_parse(&t->sources, v->s, v->n))
@@ -367,7 +388,13 @@ const char *ticket_policy_name(enum ticket_policy policy)
 /** ticket_frontend_name() - as in the text */
 const char *ticket_frontend_name(enum ticket_frontend frontend)
 {
-	return frontends[MIN((u32)frontend, 2u)];
+	return frontends[MIN((u32)frontend, (u32)ARRAY_SIZE(frontends) - 1)];
+}
+
+/** ticket_nic_name() - as in the text */
+const char *ticket_nic_name(enum ticket_nic nic)
+{
+	return nics[MIN((u32)nic, (u32)ARRAY_SIZE(nics) - 1)];
 }
 
 struct text_out {
@@ -440,6 +467,7 @@ int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n)
 	if (t->metered)
 		put(&o, "metered", "on");
 	put(&o, "frontend", ticket_frontend_name(t->frontend));
+	put(&o, "nic", ticket_nic_name(t->nic));
 	if (t->sources.count)
 		put(&o, "sources", sources_print(sources, &t->sources));
 	put_u64(&o, "time", t->time_unix);

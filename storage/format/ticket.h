@@ -47,6 +47,11 @@ enum ticket_frontend {
 	TICKET_FRONTEND_AHCI,
 };
 
+enum ticket_nic {
+	TICKET_NIC_NONE,
+	TICKET_NIC_VIRTIO,
+};
+
 struct ticket {
 	u8 uuid[GUID_BYTES]; /* the machine it was made for */
 	char channel[CHANNEL_NAME_MAX + 1];
@@ -62,6 +67,7 @@ struct ticket {
 	u16 fill_from, fill_to; /* minutes of the UTC day when fill may run; equal: always */
 	bool metered; /* fetch nothing that the guest does not wait for */
 	enum ticket_frontend frontend; /* the controller that the guest sees */
+	enum ticket_nic nic; /* the network card that it sees */
 	struct sources sources; /* where chunk objects lie besides */
 	u64 time_unix;
 	bool has_credential;
@@ -79,7 +85,7 @@ struct channel {
  *
  * Required: uuid, channel, serial, version, policy. Others default to
  * esp none, claim none, fill on, fill_limit 0, no fill_window,
- * metered off, frontend same, sources none, time 0.
+ * metered off, frontend same, nic none, sources none, time 0.
  * Return: 0; -EINVAL; -EMSGSIZE beyond SIGTEXT_MAX.
  */
 int ticket_parse(const void *bytes, size_t n, struct ticket *out);
@@ -93,6 +99,9 @@ const char *ticket_policy_name(enum ticket_policy policy);
 const char *ticket_frontend_name(enum ticket_frontend frontend);
 /** ticket_frontend_parse() - 0 or -EINVAL */
 int ticket_frontend_parse(const char *s, size_t n, enum ticket_frontend *out);
+const char *ticket_nic_name(enum ticket_nic nic);
+/** ticket_nic_parse() - 0 or -EINVAL */
+int ticket_nic_parse(const char *s, size_t n, enum ticket_nic *out);
 
 /** ticket_build() - the text up to where "sig" goes; *n out; 0, -EINVAL, -ENOSPC */
 int ticket_build(const struct ticket *t, char *out, size_t room, size_t *n);

@@ -93,10 +93,10 @@ def download(pc, blob):
 
 
 @pytest.fixture
-def begin(start, server, disk, modules):
+def begin(start, site, disk, modules):
     def go(name, nic="virtio", **kw):
-        pc = start(name, disk, options=["server 10.0.2.2:%d" % server.port, "nic " + nic],
-                   extra=lab.data_disk(modules), **kw)
+        lab.site_set(site, "nic", nic)
+        pc = start(name, disk, extra=lab.data_disk(modules), **kw)
         pc.tiny()
         return pc
     return go

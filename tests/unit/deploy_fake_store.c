@@ -167,8 +167,11 @@ static void write_super(struct disk *d)
 }
 
 static void take_state(struct store_meta *m, enum store_policy policy,
-		       enum store_frontend frontend, u64 serial, const u8 *esp, const u8 *next)
+		       enum store_frontend frontend, enum store_nic nic, u64 serial, const u8 *esp,
+		       const u8 *next)
 {
+	if (nic)
+		m->nic = nic;
 	if (frontend)
 		m->frontend = frontend;
 	if (policy)
@@ -207,7 +210,8 @@ int disk_create(struct disk **out, const struct disk_cfg *cfg)
 		memset(s->meta.image, 0, sizeof(s->meta.image));
 		strcpy(s->meta.image, m.name);
 	}
-	take_state(&s->meta, cfg->policy, cfg->frontend, cfg->serial, cfg->esp, NULL);
+	take_state(&s->meta, cfg->policy, cfg->frontend, cfg->nic, cfg->serial, cfg->esp,
+		   NULL);
 	d->dev.sector_bytes = 512;
 	d->dev.sectors = s->meta.image_bytes / 512;
 	write_super(d);
@@ -265,8 +269,8 @@ int disk_set_state(struct disk *d, const struct disk_state *st,
 {
 	if (d->io_busy || d->io_done)
 		return -EBUSY;
-	take_state(&d->store->super->meta, st->policy, st->frontend, st->serial, st->esp,
-		   st->next);
+	take_state(&d->store->super->meta, st->policy, st->frontend, st->nic, st->serial,
+		   st->esp, st->next);
 	d->noting = true;
 	d->note_done = done;
 	d->note_arg = arg;

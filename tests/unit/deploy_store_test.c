@@ -34,7 +34,9 @@ static struct fake_source net;
 static struct deploy *dep;
 static struct deploy_status st;
 static struct ticket ticket;
-static enum ticket_frontend frontend; /* of the tickets that are issued */
+/* of the tickets that are issued */
+static enum ticket_frontend frontend;
+static enum ticket_nic nic;
 static u8 image[2][CHUNKS * CHUNK], version[2][32];
 static u8 buf[128 * 1024] __aligned(4096);
 
@@ -83,7 +85,7 @@ static void issue(u32 v, u64 serial, enum ticket_policy policy)
 
 	ticket = (struct ticket){ .channel = "lab/stable", .serial = serial, .fill = true,
 				  .policy = policy, .claim = TICKET_CLAIM_BLANK,
-				  .frontend = frontend };
+				  .frontend = frontend, .nic = nic };
 	memcpy(ticket.uuid, uuid, 16);
 	memcpy(ticket.version, version[v], 32);
 	ticket.time_unix = issue_time;
@@ -106,6 +108,7 @@ static int setup(void **state)
 	publish(0);
 	publish(1);
 	frontend = TICKET_FRONTEND_SAME;
+	nic = TICKET_NIC_NONE;
 	issue_credential = NULL;
 	issue_time = 0;
 	issue(0, 1, TICKET_POLICY_PUSH);
@@ -306,7 +309,7 @@ static void guest_writes_live_as_the_policy_says(void **state)
 }
 
 /* A ticket that comes behind a running guest speaks of the next boot, and the store remembers. */
-static void the_front_end_is_the_store_s(void **state)
+static void what_the_guest_sees_is_the_store_s(void **state)
 {
 	static const enum ticket_frontend asked[] = {
 		TICKET_FRONTEND_SAME, TICKET_FRONTEND_AHCI, TICKET_FRONTEND_NVME,
@@ -314,14 +317,22 @@ static void the_front_end_is_the_store_s(void **state)
 	static const enum store_frontend shown[] = {
 		STORE_FRONTEND_SAME, STORE_FRONTEND_AHCI, STORE_FRONTEND_NVME,
 	};
+	static const enum ticket_nic card[] = {
+		TICKET_NIC_NONE, TICKET_NIC_VIRTIO, TICKET_NIC_NONE,
+	};
+	static const enum store_nic given[] = {
+		STORE_NIC_NONE, STORE_NIC_VIRTIO, STORE_NIC_NONE,
+	};
 
 	(void)state;
 	for (u32 boot = 0; boot < ARRAY_SIZE(asked); boot++) {
 		frontend = asked[boot];
+		nic = card[boot];
 		issue(0, 2 + boot, TICKET_POLICY_PUSH);
 		switch_on();
 		assert_true(ready(60));
 		assert_int_equal(deploy_frontend(dep), shown[boot ? boot - 1 : 0]);
+		assert_int_equal(deploy_nic(dep), given[boot ? boot - 1 : 0]);
 		wait_complete();
 		run_for(5); /* it is noted */
 		pull_the_plug(boot);
@@ -329,6 +340,7 @@ static void the_front_end_is_the_store_s(void **state)
 		switch_on();
 		assert_true(ready(1));
 		assert_int_equal(deploy_frontend(dep), shown[boot]);
+		assert_int_equal(deploy_nic(dep), given[boot]);
 		pull_the_plug(9);
 		fake_source_up(&net, true);
 	}
@@ -674,7 +686,7 @@ int main(void)
 		T(cold_fill_offline),
 		T(credential_is_kept),
 		T(guest_writes_live_as_the_policy_says),
-		T(the_front_end_is_the_store_s),
+		T(what_the_guest_sees_is_the_store_s),
 		T(damage_on_the_disk_offline_is_one_error),
 		T(lost_sums_are_no_loss),
 		T(update_at_the_next_boot),

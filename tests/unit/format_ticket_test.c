@@ -75,6 +75,7 @@ static struct ticket sample(void)
 		.fill_to = 360,
 		.metered = true,
 		.frontend = TICKET_FRONTEND_AHCI,
+		.nic = TICKET_NIC_VIRTIO,
 		.sources = { 2, { { 0x0a000007, 80, "/objects" }, { 0xac100001, 8080, "" } } },
 		.time_unix = 1700000000,
 		.has_credential = true,
@@ -112,6 +113,7 @@ static void ticket_round_trip(void **state)
 	assert_int_equal(got.fill_to, 360);
 	assert_true(got.metered);
 	assert_int_equal(got.frontend, TICKET_FRONTEND_AHCI);
+	assert_int_equal(got.nic, TICKET_NIC_VIRTIO);
 	assert_non_null(strstr(text, "\nsources http://10.0.0.7/objects http://172.16.0.1:8080\n"));
 	assert_memory_equal(&got.sources, &t.sources, sizeof(t.sources));
 	assert_true(got.time_unix == t.time_unix);
@@ -135,6 +137,7 @@ static void defaults(void **state)
 	assert_false(t.metered);
 	assert_int_equal(parse(MUST "fill_window 0-1439\ntime 1\n"), 0);
 	assert_int_equal(t.frontend, TICKET_FRONTEND_SAME);
+	assert_int_equal(t.nic, TICKET_NIC_NONE);
 	assert_int_equal(t.sources.count, 0);
 	assert_int_equal(t.serial, 7);
 	assert_int_equal(parse(MUST "peers 10.0.0.1 10.0.0.2\nsomething new\n"), 0);
@@ -203,6 +206,8 @@ static void strictness(void **state)
 		MUST "esp NONE\n",
 		MUST "claim all\n",
 		MUST "frontend ide\n",
+		MUST "nic same\n",
+		MUST "nic virtio-net\n",
 		MUST "frontend AHCI\n",
 		MUST "frontend ahc\n",
 		MUST "sources https://10.0.0.1/o\n",

@@ -65,7 +65,7 @@ static void settings(void **state)
 {
 	const char *text = "# c\npolicy push\n  claim   serial:A_1 \n\nmachine " UUID
 			   "\npolicy boot\nfill_limit 4294967295\nmachine " UUID2
-			   "\nfill off\nfrontend ahci\n"
+			   "\nfill off\nfrontend ahci\nnic virtio\n"
 			   "sources http://10.0.0.7/o/ http://10.0.0.8:81\n";
 	struct ticket t = { .fill = true };
 	int line;
@@ -86,6 +86,8 @@ static void settings(void **state)
 	assert_int_equal(t.policy, TICKET_POLICY_NEVER);
 	assert_int_equal(siteconf_apply("policy nevermore", UUID, &t, &line), -EINVAL);
 	assert_int_equal(t.frontend, TICKET_FRONTEND_AHCI);
+	assert_int_equal(t.nic, TICKET_NIC_VIRTIO);
+	assert_int_equal(siteconf_apply("nic ne2000", UUID, &t, &line), -EINVAL);
 	assert_int_equal(siteconf_apply("frontend ide", UUID, &t, &line), -EINVAL);
 	assert_int_equal(t.sources.count, 2);
 	assert_string_equal(t.sources.at[0].path, "/o");

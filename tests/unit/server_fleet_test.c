@@ -162,7 +162,7 @@ static void settings(void **state)
 		"{\"policy\": \"x\"}", "{\"frob\": 1}", "{\"group\": \"none\"}",
 		"{\"group\": null}",
 		"{\"name\": \"12\"}", "{\"name\": \"a b\"}", "{\"approved\": 1}", "[]",
-		"{\"pinned\": \"12\"}", "{\"frontend\": \"ide\"}",
+		"{\"pinned\": \"12\"}", "{\"frontend\": \"ide\"}", "{\"nic\": \"ne2000\"}",
 		"{\"note\": \"x\", \"fill_limit\": -1}",
 	};
 	const char *up = "{\"uuid\":\"" UUID "\",\"disk\":\"D1\",\"state\":\"ready\"}";
@@ -179,7 +179,8 @@ static void settings(void **state)
 	assert_string_equal(json_string_value(json_object_get(m, "note")), ""); /* all or nothing */
 	json_decref(m);
 	assert_int_equal(group(f, "lab", "{\"policy\": \"push\", \"fill_limit\": 7, \"channel\":"
-					 " \"lab/beta\", \"frontend\": \"ahci\"}"), 0);
+					 " \"lab/beta\", \"frontend\": \"ahci\","
+					 " \"nic\": \"virtio\"}"), 0);
 	assert_int_equal(change(f, a, "{\"group\": \"lab\", \"fill_limit\": 9,"
 				      " \"name\": \"pc1\"}"), 0);
 	assert_int_equal(change(f, b, "{\"name\": \"pc1\"}"), -EEXIST);
@@ -189,6 +190,7 @@ static void settings(void **state)
 	assert_int_equal(t.fill_limit_kib, 9);
 	assert_string_equal(t.channel, "lab/beta");
 	assert_int_equal(t.frontend, TICKET_FRONTEND_AHCI);
+	assert_int_equal(t.nic, TICKET_NIC_VIRTIO);
 	assert_int_equal(change(f, a, "{\"fill_limit\": null, \"claim\": \"serial:D1\"}"), 0);
 	assert_int_equal(fleet_ticket(f, a, &t, &why), 0);
 	assert_int_equal(t.fill_limit_kib, 7);

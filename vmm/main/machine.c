@@ -243,7 +243,7 @@ int machine_attach(void)
 		log_err("machine: cannot present the virtual disk err=%s", err_name(err));
 	} else {
 		deploy_attached(m.deploy);
-		nic_attach();
+		nic_attach(deploy_nic(m.deploy));
 		log_info("machine: virtual disk attached bdf=%x by=%s bytes=%llu", m.disk_bdf,
 			 desc->name, (unsigned long long)(blk->sectors * blk->sector_bytes));
 	}

@@ -2,7 +2,7 @@
  * nic.c - the network card: driven for the VMM, presented to the guest
  *
  *	HC_START   the real card is taken; driver, share, stack and client start
- *	HC_ATTACH  the guest's card is made, if the options ask for one
+ *	HC_ATTACH  the guest's card is made, if options or ticket ask for one
  *	HC_DONE    it appears at the real one's address
  *
  * The firmware never finds it: its drivers were stopped to get the real card,
@@ -50,7 +50,7 @@ static struct {
 	struct pci_virt *virt; /* (a) NULL: it does not see it yet */
 	struct pci_virt_desc desc;
 	u16 bdf;
-	char kind[16]; /* (c) what the options ask for */
+	char kind[16]; /* (c) what the options ask for; empty: nothing */
 } n;
 
 /* ------------------------------------------------- the emulated card's host */
@@ -144,8 +144,17 @@ static const struct kind {
 	int (*create)(struct emul_host *host, struct share *share, struct nic_emul **out);
 	void (*desc)(struct pci_virt_desc *d);
 } kinds[] = {
-	{ "virtio", virtio_net_create, virtio_desc },
+	[STORE_NIC_VIRTIO] = { "virtio", virtio_net_create, virtio_desc },
 };
+
+/* Options are stronger than the ticket. NULL: none. */
+static const struct kind *kind_wanted(enum store_nic ticket)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (n.kind[0] ? kinds[i].name && !strcmp(n.kind, kinds[i].name) : i == ticket)
+			return kinds[i].name ? &kinds[i] : NULL;
+	return NULL;
+}
 
 /* ------------------------------------------------- start */
 
@@ -227,17 +236,12 @@ const u8 *nic_mac(void)
 }
 
 /** nic_attach() - see nic.h. Context: hypercall, with the pump. */
-void nic_attach(void)
+void nic_attach(enum store_nic ticket)
 {
-	const struct kind *k = NULL;
+	const struct kind *k = kind_wanted(ticket);
 	int err;
 
-	if (!n.share || n.emul)
-		return;
-	for (u32 i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (!strcmp(n.kind, kinds[i].name))
-			k = &kinds[i];
-	if (!k)
+	if (!k || !n.share || n.emul)
 		return;
 	n.host.ops = &host_ops;
 	err = k->create(&n.host, n.share, &n.emul);

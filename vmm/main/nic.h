@@ -7,6 +7,7 @@
 #include "base/types.h"
 #include "boot/handoff.h"
 #include "storage/core/source.h"
+#include "storage/core/store.h"
 
 /*
  * Take the card of the handoff, start the stack and the client. Without a
@@ -15,8 +16,11 @@
 void nic_start(const struct handoff *h, struct source **out);
 /* The card's address, or NULL without a card. */
 const u8 *nic_mac(void);
-/* Make the guest's card, not yet to be seen. After nic_start(), on the way to the OS. */
-void nic_attach(void);
+/*
+ * Make the guest's card, not yet to be seen: @ticket's, or what the options ask
+ * for. After nic_start(), on the way to the OS.
+ */
+void nic_attach(enum store_nic ticket);
 /* The firmware has gone: the guest's card appears. */
 void nic_present(void);
 /*
