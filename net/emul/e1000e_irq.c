@@ -4,7 +4,9 @@
  * ICR collects causes, IMS lets them through. A message is sent when a cause
  * becomes visible in both, once: until the cause is cleared or masked and comes
  * again. With MSI-X, IVAR says by which of five vectors each of five groups of
- * causes goes, and what EIAC names is cleared and masked as the message leaves.
+ * causes goes, and what EIAC names is cleared and masked as the message leaves;
+ * with CTRL_EXT.EIAME what IAM names of the group is masked, and nothing of the
+ * others: a driver's handler unmasks its own group alone.
  * Without, there is one message, and ICR.ASSERTED says that it is out; reading
  * ICR clears it.
  *
@@ -35,7 +37,7 @@ static void send_group(struct e1000e_emul *e, u32 group)
 	if (entry & E1000_IVAR_VALID && (entry & E1000_IVAR_VECTOR) < E1000E_EMUL_VECTORS)
 		send(e, entry & E1000_IVAR_VECTOR);
 	if (R(e, E1000_CTRL_EXT) & E1000_CTRL_EXT_EIAME)
-		R(e, E1000_IMS) &= ~R(e, E1000_IAM);
+		R(e, E1000_IMS) &= ~(R(e, E1000_IAM) & bit);
 	R(e, E1000_ICR) &= ~clear;
 	R(e, E1000_IMS) &= ~clear;
 }

@@ -103,7 +103,8 @@ void emul_mdic(struct e1000e_emul *e, u32 v)
 	else
 		v |= E1000_MDIC_ERROR;
 	R(e, E1000_MDIC) = v | E1000_MDIC_READY;
-	emul_cause(e, E1000_INT_MDAC);
+	if (v & E1000_MDIC_INTERRUPT)
+		emul_cause(e, E1000_INT_MDAC);
 }
 
 /** emul_nvm_init() - the words of a card with the real one's address */
