@@ -3,51 +3,18 @@
 import hashlib
 import http.server
 import os
-import re
-import subprocess
-import tarfile
 import threading
 
 import pytest
 
 import lab
-
-MODULES = ("failover", "net_failover", "virtio_net")
-LEASE = """#!/bin/sh
-[ $1 = bound ] || [ $1 = renew ] || exit 0
-ip addr flush dev $interface
-ip addr add $ip/24 dev $interface
-[ -z "$router" ] || ip route replace default via $router
-echo "$ip" > /run/ip
-"""
+import nicguest
+from nicguest import driver, lease
 
 
 @pytest.fixture(scope="session")
-def modules(images):
-    """The kernel's driver for the card, out of the Debian image, as a tar that the guest gets as a disk."""
-    raw = os.path.join(images, "debian.raw")
-    start = re.search(r"raw2 : start= *(\d+)", subprocess.check_output(["sfdisk", "-d", raw], text=True)).group(1)
-    fs = "%s?offset=%d" % (raw, int(start) * 512)
-    with open(os.path.join(images, "debian.info"), encoding="utf-8") as f:
-        kernel = re.search(r"^kernel (\S+)", f.read(), re.M).group(1)
-    where = subprocess.check_output(["debugfs", "-R", "cat /lib/modules/%s/modules.dep" % kernel, fs], text=True,
-                                    stderr=subprocess.DEVNULL)
-    folder = os.path.join(lab.BUILD, "e2e", "nic-modules")
-    os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "lease"), "w", encoding="utf-8") as f:
-        f.write(LEASE)
-    os.chmod(os.path.join(folder, "lease"), 0o755)
-    for m in MODULES:
-        path = re.search(r"^(\S*/%s\.ko):" % m, where, re.M).group(1)
-        lab.run("debugfs", "-R", "dump /lib/modules/%s/%s %s/%s.ko" % (kernel, path, folder, m), fs)
-    out = os.path.join(folder, "modules.tar")
-    with tarfile.open(out, "w") as t:
-        for m in MODULES:
-            t.add(os.path.join(folder, m + ".ko"), m + ".ko")
-        t.add(os.path.join(folder, "lease"), "lease")
-    with open(out, "r+b") as f:
-        f.truncate((os.path.getsize(out) + 65535) & ~65535)
-    return out
+def kit(images):
+    return nicguest.kit(images, os.path.join(lab.BUILD, "e2e", "nic-kit"))
 
 
 @pytest.fixture
@@ -71,20 +38,9 @@ def blob():
     httpd.shutdown()
 
 
-def driver(pc):
-    """Load the guest's driver; its interface is eth0."""
-    pc.sh("mkdir -p /run/m && tar -C /run/m -xf /dev/$(grep -lx list /sys/block/vd*/serial | cut -d/ -f4) && ip link set lo up")
-    pc.sh("; ".join("grep -q '^%s ' /proc/modules || insmod /run/m/%s.ko" % (m, m) for m in MODULES))
-
-
 def while_carrier(pc, up):
     """Until the guest's link is no longer @up; its pings keep the VMM awake meanwhile."""
     pc.sh("while [ $(cat /sys/class/net/eth0/carrier) = %d ]; do ping -c 1 -W 1 10.0.2.2 > /dev/null 2>&1; done; true" % up, 120)
-
-
-def lease(pc):
-    pc.sh("ip link set eth0 up; udhcpc -i eth0 -n -q -t 20 -T 1 -s /run/m/lease > /run/udhcpc 2>&1", 200)
-    return pc.sh("cat /run/ip").strip()
 
 
 def download(pc, blob):
@@ -93,10 +49,10 @@ def download(pc, blob):
 
 
 @pytest.fixture
-def begin(start, site, disk, modules):
+def begin(start, site, disk, kit):
     def go(name, nic="virtio", **kw):
         lab.site_set(site, "nic", nic)
-        pc = start(name, disk, extra=lab.data_disk(modules), **kw)
+        pc = start(name, disk, extra=lab.data_disk(kit), **kw)
         pc.tiny()
         return pc
     return go
