@@ -163,7 +163,7 @@ static bool is_memory(struct span s)
 
 static bool is_nic(struct span s)
 {
-	return span_is(s, "none") || span_is(s, "virtio");
+	return span_is(s, "none") || span_is(s, "virtio") || span_is(s, "e1000e");
 }
 
 static bool is_ping(struct span s)
@@ -185,7 +185,7 @@ static const struct option_kind {
 	[OPTION_LOADER] = { "loader", is_path, "a path that starts with \\" },
 	[OPTION_DISK] = { "disk", is_disk, "auto, nvme, ahci or none" },
 	[OPTION_MEMORY] = { "memory", is_memory, "MiB, 64 or more" },
-	[OPTION_NIC] = { "nic", is_nic, "none or virtio" },
+	[OPTION_NIC] = { "nic", is_nic, "none, virtio or e1000e" },
 	[OPTION_PING] = { "ping", is_ping, "on or off" },
 };
 

@@ -15,7 +15,7 @@ enum option {
 	OPTION_LOADER, /* \path of the OS loader on its ESP */
 	OPTION_DISK, /* auto | nvme | ahci | none */
 	OPTION_MEMORY, /* MiB, where there is no disk */
-	OPTION_NIC, /* none | virtio */
+	OPTION_NIC, /* none | virtio | e1000e */
 	OPTION_PING, /* on | off */
 	OPTION_COUNT,
 };

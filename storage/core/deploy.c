@@ -713,6 +713,8 @@ enum store_nic deploy_ticket_nic(const struct ticket *t)
 	switch (t->nic) {
 	case TICKET_NIC_VIRTIO:
 		return STORE_NIC_VIRTIO;
+	case TICKET_NIC_E1000E:
+		return STORE_NIC_E1000E;
 	case TICKET_NIC_NONE:
 		break;
 	}

@@ -186,7 +186,7 @@ static int parse_claim(struct span v, struct ticket *t)
 }
 
 static const char *const frontends[] = { "same", "nvme", "ahci" };
-static const char *const nics[] = { "none", "virtio" };
+static const char *const nics[] = { "none", "virtio", "e1000e" };
 
 /* Which of @names? Or -EINVAL. */
 static int parse_name(struct span v, const char *const *names, u32 count)

@@ -50,6 +50,7 @@ enum ticket_frontend {
 enum ticket_nic {
 	TICKET_NIC_NONE,
 	TICKET_NIC_VIRTIO,
+	TICKET_NIC_E1000E,
 };
 
 struct ticket {

@@ -88,3 +88,26 @@ def test_none_by_default(start, disk, server):
     pc = start("pc", disk)
     pc.tiny()
     assert "0x020000" not in pc.sh("cat /sys/bus/pci/devices/*/class")
+
+
+def test_guest_has_an_82574(begin, server, blob):
+    """The same by Linux's e1000e, for images without virtio drivers: messages by MSI-X and MSI, link, reload, reset."""
+    pc = begin("pc", nic="e1000e", cpus=2)
+    driver(pc, "e1000e")
+    assert pc.sh("cat /sys/class/net/eth0/address").strip() == "52:54:00:f0:00:01"
+    assert lease(pc).startswith("10.0.2.")
+    pc.sh("grep -q 'MSI.*eth0-rx-0' /proc/interrupts")
+    download(pc, blob)
+    for _ in range(5):
+        pc.sh("ip link set eth0 down; ip link set eth0 up")
+    pc.link(False)
+    while_carrier(pc, 1)
+    pc.link(True)
+    while_carrier(pc, 0)
+    pc.sh("rmmod e1000e; insmod /run/m/e1000e.ko IntMode=1")
+    lease(pc)
+    pc.sh("grep -q 'MSI.*eth0$' /proc/interrupts && ! grep -q eth0-rx-0 /proc/interrupts")
+    download(pc, blob)
+    assert not pc.sh("dmesg | grep -iE 'timed out|unit hang|reset adapter' || true").strip()
+    lab.wait_fill(pc)
+    pc.sh("verify 0 128", 600)

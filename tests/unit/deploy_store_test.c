@@ -318,10 +318,10 @@ static void what_the_guest_sees_is_the_store_s(void **state)
 		STORE_FRONTEND_SAME, STORE_FRONTEND_AHCI, STORE_FRONTEND_NVME,
 	};
 	static const enum ticket_nic card[] = {
-		TICKET_NIC_NONE, TICKET_NIC_VIRTIO, TICKET_NIC_NONE,
+		TICKET_NIC_NONE, TICKET_NIC_VIRTIO, TICKET_NIC_E1000E,
 	};
 	static const enum store_nic given[] = {
-		STORE_NIC_NONE, STORE_NIC_VIRTIO, STORE_NIC_NONE,
+		STORE_NIC_NONE, STORE_NIC_VIRTIO, STORE_NIC_E1000E,
 	};
 
 	(void)state;

@@ -75,7 +75,7 @@ static struct ticket sample(void)
 		.fill_to = 360,
 		.metered = true,
 		.frontend = TICKET_FRONTEND_AHCI,
-		.nic = TICKET_NIC_VIRTIO,
+		.nic = TICKET_NIC_E1000E,
 		.sources = { 2, { { 0x0a000007, 80, "/objects" }, { 0xac100001, 8080, "" } } },
 		.time_unix = 1700000000,
 		.has_credential = true,
@@ -113,7 +113,7 @@ static void ticket_round_trip(void **state)
 	assert_int_equal(got.fill_to, 360);
 	assert_true(got.metered);
 	assert_int_equal(got.frontend, TICKET_FRONTEND_AHCI);
-	assert_int_equal(got.nic, TICKET_NIC_VIRTIO);
+	assert_int_equal(got.nic, TICKET_NIC_E1000E);
 	assert_non_null(strstr(text, "\nsources http://10.0.0.7/objects http://172.16.0.1:8080\n"));
 	assert_memory_equal(&got.sources, &t.sources, sizeof(t.sources));
 	assert_true(got.time_unix == t.time_unix);

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "net/client/client.h"
 #include "net/drivers/drivers.h"
+#include "net/emul/e1000e.h"
 #include "net/emul/nic.h"
 #include "net/emul/virtio_net.h"
 #include "net/spec/virtio.h"
@@ -139,12 +140,37 @@ static void virtio_desc(struct pci_virt_desc *d)
 	}
 }
 
+static void e1000e_desc(struct pci_virt_desc *d)
+{
+	d->vendor = d->subvendor = E1000E_EMUL_VENDOR;
+	d->device = d->subdevice = E1000E_EMUL_DEVICE;
+	d->class_code = E1000E_EMUL_CLASS;
+	d->bar_bytes = E1000E_EMUL_BAR_BYTES;
+	d->msix_vectors = E1000E_EMUL_VECTORS;
+	d->msix_table_off = E1000E_EMUL_MSIX_OFF;
+	d->msi = true;
+}
+
+static bool uses_msix(void *ctx)
+{
+	(void)ctx;
+	return n.virt && pci_virt_msix_enabled(n.virt);
+}
+
+static int e1000e_create(struct emul_host *host, struct share *share, struct nic_emul **out)
+{
+	const struct e1000e_emul_cfg cfg = { .host = host, .share = share, .msix = uses_msix };
+
+	return e1000e_emul_create(&cfg, out);
+}
+
 static const struct kind {
 	const char *name;
 	int (*create)(struct emul_host *host, struct share *share, struct nic_emul **out);
 	void (*desc)(struct pci_virt_desc *d);
 } kinds[] = {
 	[STORE_NIC_VIRTIO] = { "virtio", virtio_net_create, virtio_desc },
+	[STORE_NIC_E1000E] = { "e1000e", e1000e_create, e1000e_desc },
 };
 
 /* Options are stronger than the ticket. NULL: none. */
