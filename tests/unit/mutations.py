@@ -20,10 +20,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # name, file, piece, replacement, tests
 MUTATIONS = [
     ("server-restart: no new connection", "net/client/client.c",
-     "\tif (now < c->retry_ns)\n\t\treturn;\n\tfor (u32 i", "\tif (now < c->retry_ns || c->n.lost)\n\t\treturn;\n\tfor (u32 i",
+     "if ((now >= c->retry_ns || mirror_of(c, i)) && wanted(c, i))", "if (now >= c->retry_ns && !c->n.lost && wanted(c, i))",
      ["client"]),
     ("server-restart: what was asked is not asked again", "net/client/client.c",
-     "\treq_set(r, REQ_QUEUED);\n\tlist_del(&r->link);\n\tlist_add(&c->queue[r->prio], &r->link);\n\tc->st.retries++;",
+     "\treq_set(r, REQ_QUEUED);\n\tlist_del(&r->link);\n\tlist_add(queue_of(c, r), &r->link);\n\tc->st.retries++;",
      "\tlist_del(&r->link);\n\tlist_add_tail(&c->delayed, &r->link);\n\tr->scratch[1] = ~0ull;", ["client"]),
     ("404 and 500 taken for an answer", "net/client/conn.c",
      "err = status == 404 ? -ENOENT : -EIO;", "err = 0;", ["client"]),
@@ -72,7 +72,7 @@ MUTATIONS = [
     ("AHCI: the log's word is not taken", "storage/drivers/ahci_port.c", "p->culprit = (u8)tag;", "p->culprit = 0;", ["ahci"]),
     ("AHCI: any tag of the log is believed", "storage/drivers/ahci_port.c", " || !(p->sent & BIT(tag))", "", ["ahci"]),
     ("AHCI: without a log the innocent fail too", "storage/drivers/ahci_io.c", "\t\t\ts->plain = true;", "\t\t\ts->plain = false;", ["ahci"]),
-    ("AHCI: another disk after a reset", "storage/drivers/ahci_port.c", "strcmp(id.serial, p->id.serial) ||", "", ["ahci"]),
+    ("AHCI: another disk after a reset", "storage/drivers/ahci_port.c", "strcmp(id.serial, p->id.serial) || id.sectors", "id.sectors", ["ahci"]),
     ("AHCI: a list that does not stop is waited for", "storage/drivers/ahci_port.c",
      "\t\tahci_hba_reset(p->d, \"a command list does not stop\");", "\t\treturn;", ["ahci"]),
     ("AHCI: queued and other commands together", "storage/drivers/ahci_io.c",
