@@ -154,7 +154,7 @@ void test_timer(void)
 	shadow();
 	g.timers = 0;
 	hook_log()->count = 0;
-	/* A millisecond in QEMU: with 50 us its main loop, busy with the timer, may keep the lock. */
+	/* A millisecond in QEMU: with 50 us its main loop may keep the lock for minutes. */
 	timer(1000000, TIMER_PERIODIC);
 	__asm__ volatile("sti" : : : "memory");
 	for (n = 0, ok = true; n < 10000000 && (n < 4000 || g.timers < 3) && ok; n++) {
