@@ -21,7 +21,7 @@ DRIVERS = {"virtio": "virtio_net", "e1000e": "e1000e"}
 PIECE = 1 << 20
 
 NETWORK = "mkdir -p /etc/systemd/network; printf '[Match]\\nType=ether\\n[Network]\\nDHCP=ipv4\\n' > /etc/systemd/network/lan.network"
-FETCH = """cat > /root/fetch.py << 'END'
+FETCH = """cat > /var/tmp/fetch.py << 'END'
 import hashlib, sys, urllib.request
 h, n = hashlib.sha256(), 0
 with urllib.request.urlopen(sys.argv[1], timeout=60) as r:
@@ -76,7 +76,7 @@ def has_network(pc):
 
 
 def fetch(pc, second, n, limit=300):
-    out = pc.sh("python3 /root/fetch.py " + second.url(n), limit)
+    out = pc.sh("python3 /var/tmp/fetch.py " + second.url(n), limit)
     want = "fetched %d %s" % (n, second.digest(n))
     if want not in out:
         raise lab.LabError("wanted %r, the guest has %r" % (want, out[-300:]))
