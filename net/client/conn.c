@@ -77,12 +77,24 @@ static void on_err(void *arg, err_t err)
 		k->lost = err == ERR_RST ? -ECONNRESET : -ECONNABORTED;
 }
 
+/*
+ * A peer whose first window holds not one segment of the smallest size that
+ * every host takes (RFC 9293, 3.7.1) can serve nobody. lwIP moreover cuts
+ * segments by half of the largest window it has seen, and an assertion of its
+ * tcp_write() ends the VMM when that size shrinks with data waiting, which it
+ * does once: as the first window opens after none.
+ */
+#define WINDOW_MIN 536
+
 static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 {
 	struct conn *k = arg;
 
-	(void)pcb;
 	(void)err;
+	if (pcb->snd_wnd_max < WINDOW_MIN) {
+		k->lost = -ECONNABORTED;
+		return ERR_OK;
+	}
 	k->state = conn_tls(k) ? CONN_HANDSHAKE : CONN_OPEN;
 	k->since_ns = k->response_ns = plat_time_ns();
 	return ERR_OK;

@@ -157,7 +157,7 @@ struct tcp_pcb *tcp_new(void)
 		return NULL;
 	s->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	s->owner = owner;
-	s->pcb.snd_buf = TCP_SND_BUF;
+	s->pcb.snd_buf = s->pcb.snd_wnd_max = TCP_SND_BUF;
 	e.data.ptr = s;
 	if (s->fd < 0 || epoll_ctl(poll_fd, EPOLL_CTL_ADD, s->fd, &e)) {
 		if (s->fd >= 0)

@@ -29,6 +29,7 @@
 
 #include <string.h>
 
+#include "base/endian.h"
 #include "base/err.h"
 #include "base/fmt.h"
 #include "base/log.h"
@@ -53,6 +54,8 @@
 #define IDLE_NS (60 * NS_PER_SEC)
 /* Timers run late by this much at most before the missed rounds are skipped. */
 #define CATCH_UP_MAX 240
+/* 68 bytes [RFC 791 §3.2] without the headers of IP and TCP. */
+#define TCP_MSS_LEAST 28
 
 struct timer {
 	u64 period_ns;
@@ -99,8 +102,21 @@ static bool always(void)
 	return st.started;
 }
 
+/*
+ * lwIP keeps the persist timer on when all that waited was retransmitted and
+ * then acknowledged together with a window of zero; its next tick asserts that
+ * there is something to send. Such a timer has nothing to do: off with it.
+ */
+static void tcp_tick(void)
+{
+	for (struct tcp_pcb *p = tcp_active_pcbs; p; p = p->next)
+		if (p->persist_backoff && (!p->unsent || p->unacked))
+			p->persist_backoff = 0;
+	tcp_tmr();
+}
+
 static struct timer timers[] = {
-	{ TCP_TMR_INTERVAL * NS_PER_MS, tcp_tmr, tcp_wanted, false, 0, false },
+	{ TCP_TMR_INTERVAL * NS_PER_MS, tcp_tick, tcp_wanted, false, 0, false },
 	{ DHCP_FINE_TIMER_MSECS * NS_PER_MS, dhcp_fine_tmr, dhcp_negotiates, false, 0, false },
 	{ DHCP_COARSE_TIMER_MSECS * NS_PER_MS, dhcp_coarse_tmr, dhcp_wanted, true, 0, false },
 	{ ARP_TMR_INTERVAL * NS_PER_MS, etharp_tmr, always, true, 0, false },
@@ -305,13 +321,38 @@ const struct sorter_vmm stack_vmm = {
 	.owns_tcp = owns_tcp,
 };
 
+/*
+ * Do these options of a segment leave lwIP's segment size alone? It takes a
+ * maximum segment size at any time and of any value, and its assertions do not
+ * stand what follows. It belongs into a SYN [RFC 9293 §3.7.1].
+ */
+static bool size_is_sound(const u8 *tcp, u32 n)
+{
+	const u8 *o = tcp + TCP_HLEN, *end = tcp + MIN(n, (u32)(tcp[12] >> 4) * 4);
+
+	while (o + 2 <= end && *o != LWIP_TCP_OPT_EOL) {
+		if (*o == LWIP_TCP_OPT_NOP) {
+			o++;
+			continue;
+		}
+		if (*o == LWIP_TCP_OPT_MSS &&
+		    (!(tcp[13] & TCP_SYN) || o + 4 > end || get_be16(o + 2) < TCP_MSS_LEAST))
+			return false;
+		if (o[1] < 2)
+			return true; /* lwIP reads no further either */
+		o += o[1];
+	}
+	return true;
+}
+
 /* May lwIP have this? @at: the bytes above the IP header, @n of them contiguous. */
 static bool wanted(u8 proto, u32 src, const u8 *at, u32 n)
 {
 	switch (proto) {
 	case IP_PROTO_TCP:
 		return n >= TCP_HLEN && owns_tcp(src, (u16)(at[0] << 8 | at[1]),
-						 (u16)(at[2] << 8 | at[3]));
+						 (u16)(at[2] << 8 | at[3])) &&
+		       size_is_sound(at, n);
 	case IP_PROTO_UDP:
 		return st.dhcp && n >= UDP_HLEN &&
 		       (at[2] << 8 | at[3]) == LWIP_IANA_PORT_DHCP_CLIENT;

@@ -141,27 +141,6 @@ static void dhcp(struct mirror *m, const u8 *f, u32 n)
 }
 
 /* Take the window scale option out of a SYN [RFC 7323 §2.2]. */
-static void strip_scaling(u8 *f, u32 n)
-{
-	u8 *t = f + 34, *o = t + 20, *end = t + (t[12] >> 4) * 4, pseudo[12] = { 0 };
-	u32 sum = 0, bytes = get_be16(f + 16) - 20u;
-
-	if (!(t[13] & 2) || end > f + n)
-		return;
-	while (o < end && *o) {
-		if (*o == 3)
-			memset(o, 1, 3);
-		o += *o == 1 ? 1 : o[1];
-	}
-	put_be16(t + 16, 0);
-	memcpy(pseudo, f + 26, 8);
-	pseudo[9] = 6;
-	put_be16(pseudo + 10, bytes);
-	sum = (u16)~ip_sum(pseudo, 12) + (u32)(u16)~ip_sum(t, bytes);
-	sum = (sum & 0xffff) + (sum >> 16);
-	put_be16(t + 16, (u16)~sum);
-}
-
 static void tcp_sum(u8 *f, u32 n)
 {
 	u8 *t = f + 34, pseudo[12] = { 0 };
@@ -174,6 +153,29 @@ static void tcp_sum(u8 *f, u32 n)
 	sum = (u16)~ip_sum(pseudo, 12) + (u32)(u16)~ip_sum(t, n - 34);
 	sum = (sum & 0xffff) + (sum >> 16);
 	put_be16(t + 16, (u16)~sum);
+}
+
+static void strip_scaling(u8 *f, u32 n)
+{
+	u8 *t = f + 34, *o = t + 20, *end = t + (t[12] >> 4) * 4;
+
+	if (!(t[13] & 2) || end > f + n)
+		return;
+	while (o < end && *o) {
+		if (*o == 3)
+			memset(o, 1, 3);
+		o += *o == 1 ? 1 : o[1];
+	}
+	tcp_sum(f, n);
+}
+
+/* The peer's windows: none in its SYN, then a tiny one. */
+static void starve(u8 *f, u32 n)
+{
+	if (get_be16(f + 34) != 8080)
+		return;
+	put_be16(f + 34 + 14, f[47] & 2 ? 0 : 1);
+	tcp_sum(f, n);
 }
 
 /* Turn a SYN, addresses swapped, into the answer of a machine where nobody listens. */
@@ -215,6 +217,8 @@ static void tcp(struct mirror *m, u8 *f, u32 n)
 		n = refuse(f);
 	if (m->no_scaling)
 		strip_scaling(f, n);
+	if (m->no_window)
+		starve(f, n);
 	if (m->corrupt_every && n > 600 && m->tcp_count % m->corrupt_every == 0)
 		f[n - 1] ^= 0x55;
 	deliver(m, f, n);

@@ -547,6 +547,21 @@ static void peer_without_scaling(void **state)
 	assert_int_equal(client_counters(w->src)->timeouts, 0);
 }
 
+/* One that offers no window, then a tiny one: refused before lwIP can run into it. */
+static void peer_without_a_window(void **state)
+{
+	(void)state;
+	w->wire.no_window = true;
+	for (u32 i = 0; i < CHUNKS; i++)
+		fetch(i, SOURCE_DEMAND);
+	run_until(status().state == SOURCE_RETRYING, 20);
+	run_for(20 * NS_PER_SEC);
+	assert_int_equal(w->done, 0);
+	assert_int_equal(status().last_err, -ECONNABORTED);
+	w->wire.no_window = false;
+	run_until(w->done == CHUNKS, 20);
+}
+
 static void full_ring(void **state)
 {
 	(void)state;
@@ -729,6 +744,7 @@ int main(void)
 		T(lossy_wire),
 		T(lying_card),
 		T(peer_without_scaling),
+		T(peer_without_a_window),
 		T(full_ring),
 		T(unasked_frames_get_no_answer),
 		cmocka_unit_test_setup_teardown(lease, setup_dhcp, teardown),
