@@ -59,12 +59,7 @@ static bool all_zero(const u8 *p, size_t n)
 	return !any;
 }
 
-/**
- * manifest_fill_counts() - chunk_count, digests_per_page, page_count from the sizes
- * @m: chunk_bytes, image_bytes and sector_bytes are set
- *
- * Return: 0; -EINVAL for sizes that no manifest may have.
- */
+/** manifest_chunk_default() - bytes of a chunk for an image that nobody has chosen them for */
 u32 manifest_chunk_default(u64 image_bytes)
 {
 	u32 chunk = MANIFEST_CHUNK_DEFAULT;
@@ -74,6 +69,12 @@ u32 manifest_chunk_default(u64 image_bytes)
 	return chunk;
 }
 
+/**
+ * manifest_fill_counts() - chunk_count, digests_per_page, page_count from the sizes
+ * @m: chunk_bytes, image_bytes and sector_bytes are set
+ *
+ * Return: 0; -EINVAL for sizes that no manifest may have.
+ */
 int manifest_fill_counts(struct manifest *m)
 {
 	u64 pages;

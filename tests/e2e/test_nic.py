@@ -1,15 +1,15 @@
 """One NIC, two users: the guest has a network card of its own while the VMM streams over the real one."""
 
-import hashlib
-import http.server
 import os
-import threading
 
 import pytest
 
 import lab
 import nicguest
 from nicguest import driver, lease
+from second import Second
+
+BYTES = 8 << 20
 
 
 @pytest.fixture(scope="session")
@@ -18,24 +18,9 @@ def kit(images):
 
 
 @pytest.fixture
-def blob():
-    """A second server, with some MiB that only it knows: (URL for the guest, SHA-256)."""
-    data = os.urandom(8 << 20)
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args):
-            pass
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield "http://10.0.2.2:%d/blob" % httpd.server_port, hashlib.sha256(data).hexdigest()
-    httpd.shutdown()
+def second():
+    with Second() as s:
+        yield s
 
 
 def while_carrier(pc, up):
@@ -43,9 +28,8 @@ def while_carrier(pc, up):
     pc.sh("while [ $(cat /sys/class/net/eth0/carrier) = %d ]; do ping -c 1 -W 1 10.0.2.2 > /dev/null 2>&1; done; true" % up, 120)
 
 
-def download(pc, blob):
-    url, digest = blob
-    assert digest in pc.sh("wget -q -O - %s | sha256sum" % url, 400)
+def download(pc, second):
+    assert second.digest(BYTES) in pc.sh("wget -q -O - %s | sha256sum" % second.url(BYTES), 400)
 
 
 @pytest.fixture
@@ -58,14 +42,14 @@ def begin(start, site, disk, kit):
     return go
 
 
-def test_guest_has_a_network(begin, server, blob):
+def test_guest_has_a_network(begin, server, second):
     """Lease, download beside a running fill, links, drivers, another server: neither user harms the other."""
     pc = begin("pc", cpus=2)
     driver(pc)
     assert lease(pc).startswith("10.0.2.")
-    download(pc, blob)
+    download(pc, second)
     lab.wait_fill(pc)
-    download(pc, blob)
+    download(pc, second)
     for n in range(20):
         pc.sh("ip link set eth0 down; ip link set eth0 up")
     pc.link(False)
@@ -79,7 +63,7 @@ def test_guest_has_a_network(begin, server, blob):
     lease(pc)
     server.stop()
     server.start()
-    download(pc, blob)
+    download(pc, second)
     assert lab.vmm_stats(pc)["guest_nic_broken"] == 0
     pc.sh("verify 0 128", 600)
 
@@ -90,14 +74,14 @@ def test_none_by_default(start, disk, server):
     assert "0x020000" not in pc.sh("cat /sys/bus/pci/devices/*/class")
 
 
-def test_guest_has_an_82574(begin, server, blob):
+def test_guest_has_an_82574(begin, server, second):
     """The same by Linux's e1000e, for images without virtio drivers: messages by MSI-X and MSI, link, reload, reset."""
     pc = begin("pc", nic="e1000e", cpus=2)
     driver(pc, "e1000e")
     assert pc.sh("cat /sys/class/net/eth0/address").strip() == "52:54:00:f0:00:01"
     assert lease(pc).startswith("10.0.2.")
     pc.sh("grep -q 'MSI.*eth0-rx-0' /proc/interrupts")
-    download(pc, blob)
+    download(pc, second)
     for _ in range(5):
         pc.sh("ip link set eth0 down; ip link set eth0 up")
     pc.link(False)
@@ -107,7 +91,7 @@ def test_guest_has_an_82574(begin, server, blob):
     pc.sh("rmmod e1000e; insmod /run/m/e1000e.ko IntMode=1")
     lease(pc)
     pc.sh("grep -q 'MSI.*eth0$' /proc/interrupts && ! grep -q eth0-rx-0 /proc/interrupts")
-    download(pc, blob)
+    download(pc, second)
     assert not pc.sh("dmesg | grep -iE 'timed out|unit hang|reset adapter' || true").strip()
     lab.wait_fill(pc)
     pc.sh("verify 0 128", 600)

@@ -6,7 +6,6 @@ the fill to go on while it is measured. Then, with the store complete, the guest
 alone. iperf3, curl and ping are this machine's, brought in by a disk.
 """
 
-import http.server
 import json
 import os
 import random
@@ -14,12 +13,12 @@ import re
 import shutil
 import statistics
 import subprocess
-import threading
 import time
 
 import lab
 import nicguest
 from lab import BUILD, Disk, LabError, Pc
+from second import Second
 
 FILL_MIB = 512  # more than is filled while it is measured
 SECONDS = 8
@@ -45,30 +44,6 @@ def disk_image(folder):
     lab.run("sfdisk", "-q", "--relocate", "gpt-bak-std", path)
     lab.run("sfdisk", "-q", "--append", path, input="start=%d, size=%d\n" % (first // 512, FILL_MIB * MIB // 512))
     return path, nicguest.kit(images, os.path.join(folder, "kit"), ("iperf3", "curl"))
-
-
-class Blob:
-    """A second server: 64 MiB in one answer."""
-
-    def __enter__(self):
-        data = random.Random(2).randbytes(64 * MIB)
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args):
-                pass
-
-        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
-        return "http://10.0.2.2:%d/" % self.httpd.server_port
-
-    def __exit__(self, *exc):
-        self.httpd.shutdown()
 
 
 def iperf(pc, how, amount):
@@ -156,8 +131,8 @@ def shared(run, raw, kit):
 
 def rows(run):
     raw, kit = disk_image(run.folder)
-    with Blob() as url:
-        b = bare(run, raw, kit, url)
+    with Second() as second:
+        b = bare(run, raw, kit, second.url(64 * MIB))
     s = shared(run, raw, kit)
     run.details.update(bare=b, shared=s)
     for name, f in (("bare", b), ("shared", s)):

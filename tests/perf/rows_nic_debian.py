@@ -6,19 +6,15 @@ server and the PC go down and come up again, and each time the guest must have
 its network back. Counts of what was survived, no times.
 """
 
-import hashlib
-import http.server
 import os
-import random
-import threading
 
 import lab
 from lab import BUILD, Disk, Pc
+from second import Second
 
 DOWNLOAD = 500 * 10**6
 CYCLES = 20
 DRIVERS = {"virtio": "virtio_net", "e1000e": "e1000e"}
-PIECE = 1 << 20
 
 NETWORK = "mkdir -p /etc/systemd/network; printf '[Match]\\nType=ether\\n[Network]\\nDHCP=ipv4\\n' > /etc/systemd/network/lan.network"
 FETCH = """cat > /var/tmp/fetch.py << 'END'
@@ -30,44 +26,6 @@ with urllib.request.urlopen(sys.argv[1], timeout=60) as r:
         n += len(b)
 print("fetched", n, h.hexdigest())
 END"""
-
-
-class Second:
-    """A server besides freshetd: /N is N bytes, the same for each N."""
-
-    def __enter__(self):
-        piece = random.Random(3).randbytes(PIECE)
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                left = int(self.path[1:])
-                self.send_response(200)
-                self.send_header("Content-Length", str(left))
-                self.end_headers()
-                while left:
-                    n = min(left, PIECE)
-                    self.wfile.write(piece[:n])
-                    left -= n
-
-            def log_message(self, *args):
-                pass
-
-        self.piece = piece
-        self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
-        return self
-
-    def url(self, n):
-        return "http://10.0.2.2:%d/%d" % (self.httpd.server_port, n)
-
-    def digest(self, n):
-        h = hashlib.sha256()
-        for at in range(0, n, PIECE):
-            h.update(self.piece[:min(PIECE, n - at)])
-        return h.hexdigest()
-
-    def __exit__(self, *exc):
-        self.httpd.shutdown()
 
 
 def has_network(pc):
