@@ -171,7 +171,7 @@ static void fetch_page(struct disk *d)
 	struct bind_state *b = &d->bind;
 
 	b->busy = true;
-	c->state = CBUF_FETCH; /* so that taking the source away cancels it */
+	cbuf_set(c, CBUF_FETCH); /* so that taking the source away cancels it */
 	c->from = d->src;
 	memcpy(c->src.digest, manifest_page_digest(&b->mf, b->page), SHA256_BYTES);
 	c->src.plain_bytes = manifest_page_plain_bytes(&b->mf, b->page);

@@ -180,7 +180,7 @@ static bool more_commits(const struct disk *d)
 	u32 left = 0;
 	bool more = false;
 
-	for (u32 i = 0; i < d->npool; i++) {
+	for (u32 i = 0; d->nactive && i < d->npool; i++) {
 		left += d->pool[i].state == CBUF_FREE || d->pool[i].state == CBUF_READY;
 		more |= d->pool[i].state == CBUF_WRITE;
 	}

@@ -228,6 +228,7 @@ struct disk {
 	u32 *pool_idx; /* idx of each, ~0u when free: searched often */
 	u8 *pool_mem;
 	u32 npool;
+	u32 nactive; /* of them, neither free nor ready: none, and no poll need look at them */
 	u32 repairs;
 	u32 keep_failed;
 	u32 reserve; /* slots that only guest writes may take */
@@ -279,6 +280,17 @@ struct disk {
 
 	struct disk_stats st;
 };
+
+static inline bool cbuf_at_rest(enum cbuf_state s)
+{
+	return s == CBUF_FREE || s == CBUF_READY;
+}
+
+static inline void cbuf_set(struct cbuf *c, enum cbuf_state state)
+{
+	c->d->nactive += (u32)cbuf_at_rest(c->state) - (u32)cbuf_at_rest(state);
+	c->state = state;
+}
 
 /* sched.c */
 int sched_init(struct disk *d, u32 pool_bytes);

@@ -162,7 +162,7 @@ static u32 listed_in_flight(const struct disk *d)
 {
 	u32 n = 0;
 
-	for (u32 i = 0; i < d->npool; i++)
+	for (u32 i = 0; d->nactive && i < d->npool; i++)
 		n += d->pool[i].listed && (d->pool[i].state == CBUF_WANT ||
 					   d->pool[i].state == CBUF_FETCH);
 	return n;

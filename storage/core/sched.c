@@ -102,7 +102,7 @@ void cbuf_free(struct cbuf *c)
 	if (c->repair)
 		c->d->repairs--;
 	c->repair = c->suspect = c->bad_known = c->ahead = c->listed = c->singles = false;
-	c->state = CBUF_FREE;
+	cbuf_set(c, CBUF_FREE);
 	cbuf_name(c, ~0u);
 	c->d->again = true;
 }
@@ -182,7 +182,7 @@ static void serve_suspect(struct cbuf *c)
 
 	log_lost(d, c->idx, "corrupt");
 	c->bad_known = true;
-	c->state = CBUF_READY;
+	cbuf_set(c, CBUF_READY);
 	serve(c, 0);
 	cbuf_free(c);
 	for (u32 i = 0; page && i < d->npool; i++)
@@ -219,7 +219,7 @@ static void commit_done(struct store_commit *k, int err)
 			log_info("disk: chunk repaired chunk=%u", c->idx);
 		}
 	}
-	c->state = CBUF_READY;
+	cbuf_set(c, CBUF_READY);
 	d->again = true;
 }
 
@@ -236,7 +236,7 @@ static void write_done(struct blk_req *r, int err)
 			c->repair = false;
 			d->repairs--;
 		}
-		c->state = CBUF_READY;
+		cbuf_set(c, CBUF_READY);
 		d->again = true;
 		/* Fill leaves alone what is in a buffer: let it be found again. */
 		if (++d->keep_failed < KEEP_FAILS && list_empty(&c->waiters))
@@ -248,7 +248,7 @@ static void write_done(struct blk_req *r, int err)
 		write_next(c);
 		return;
 	}
-	c->state = CBUF_COMMIT;
+	cbuf_set(c, CBUF_COMMIT);
 	c->commit.idx = c->idx;
 	c->commit.slot = c->slot;
 	c->commit.data = c->data;
@@ -298,7 +298,7 @@ static void keep(struct cbuf *c)
 {
 	struct disk *d = c->d;
 
-	c->state = CBUF_READY;
+	cbuf_set(c, CBUF_READY);
 	if (c->repair) {
 		c->slot = d->m->base[c->idx];
 	} else if (!d->s->failed && d->s->slots.free > d->reserve) {
@@ -307,7 +307,7 @@ static void keep(struct cbuf *c)
 		stage_pressure(d); /* this chunk is found again when there is room */
 	}
 	if (c->slot < SLOT_LIMIT) {
-		c->state = CBUF_WRITE;
+		cbuf_set(c, CBUF_WRITE);
 		c->at = 0;
 		c->singles = false;
 		write_next(c);
@@ -347,7 +347,7 @@ static void fetch_done(struct source_req *r, int err)
 
 	d->again = true;
 	if (err) {
-		c->state = CBUF_WANT;
+		cbuf_set(c, CBUF_WANT);
 		if (list_empty(&c->waiters) && !c->repair)
 			cbuf_free(c);
 		return;
@@ -378,7 +378,7 @@ static void cbuf_fetch(struct cbuf *c, const u8 *digest)
 {
 	struct disk *d = c->d;
 
-	c->state = CBUF_FETCH;
+	cbuf_set(c, CBUF_FETCH);
 	c->suspect = false;
 	c->from = d->src;
 	memcpy(c->src.digest, digest, SHA256_BYTES);
@@ -438,7 +438,7 @@ static void cbuf_advance(struct cbuf *c)
 		if (manifest_digest_is_zero(digest)) {
 			chunkmap_base_set(d->m, c->idx, SLOT_ZERO);
 			memset(c->data, 0, d->s->sb.chunk_bytes);
-			c->state = CBUF_READY;
+			cbuf_set(c, CBUF_READY);
 			serve(c, 0);
 			d->again = true;
 			return;
@@ -464,7 +464,7 @@ static void load_bad(struct cbuf *c)
 	log_limited(LOG_WARN, "disk: corrupt on the local disk chunk=%u slot=%u", c->idx, c->slot);
 	c->repair = c->suspect = true;
 	d->repairs++;
-	c->state = CBUF_WANT;
+	cbuf_set(c, CBUF_WANT);
 	cbuf_advance(c);
 }
 
@@ -494,7 +494,7 @@ static void load_check(struct cbuf *c)
 		load_bad(c);
 		return;
 	}
-	c->state = CBUF_READY;
+	cbuf_set(c, CBUF_READY);
 	if (is_page(d, c->idx))
 		sched_page(d, c->idx - d->m->chunks, c->data);
 	serve(c, 0);
@@ -526,7 +526,7 @@ static void load_done(struct blk_req *r, int err)
 void cbuf_load(struct cbuf *c, u32 idx, u32 slot)
 {
 	cbuf_name(c, idx);
-	c->state = CBUF_LOAD;
+	cbuf_set(c, CBUF_LOAD);
 	c->slot = slot;
 	c->blocks = DIV_ROUND_UP(plain_bytes(c->d, idx), BLOCK_BYTES);
 	c->at = 0;
@@ -557,7 +557,7 @@ struct cbuf *cbuf_get(struct disk *d, u32 idx, enum source_prio prio)
 	if (d->m->base[idx] < SLOT_LIMIT) {
 		cbuf_load(c, idx, d->m->base[idx]);
 	} else {
-		c->state = CBUF_WANT;
+		cbuf_set(c, CBUF_WANT);
 		/* Offline, giving up must not come before somebody waits. */
 		d->again = true;
 		if (!d->offline)
@@ -619,7 +619,7 @@ static u32 in_flight(const struct disk *d, bool *demand)
 	u32 n = 0;
 
 	*demand = false;
-	for (u32 i = 0; i < d->npool; i++) {
+	for (u32 i = 0; d->nactive && i < d->npool; i++) {
 		const struct cbuf *c = &d->pool[i];
 
 		if (c->state == CBUF_FREE || c->state == CBUF_READY)
@@ -751,7 +751,7 @@ u64 sched_fill_wait(struct disk *d)
 
 void sched_poll(struct disk *d)
 {
-	for (u32 i = 0; i < d->npool; i++) {
+	for (u32 i = 0; d->nactive && i < d->npool; i++) {
 		struct cbuf *c = &d->pool[i];
 
 		if (c->state == CBUF_WANT)
@@ -765,7 +765,7 @@ bool sched_busy(const struct disk *d)
 {
 	if (stage_busy(d))
 		return true;
-	for (u32 i = 0; i < d->npool; i++) {
+	for (u32 i = 0; d->nactive && i < d->npool; i++) {
 		const struct cbuf *c = &d->pool[i];
 
 		if (c->state == CBUF_WRITE || c->state == CBUF_COMMIT || c->state == CBUF_LOAD ||

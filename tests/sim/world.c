@@ -401,7 +401,7 @@ static void check_space(void)
 	static u64 seen[BITMAP_WORDS(SUPER_SLOTS_MAX)];
 	struct store *s = store();
 	struct chunkmap *m = s->map;
-	u32 named = 0, base = 0, ovl = 0, here = 0, flying = 0, used = 0;
+	u32 named = 0, base = 0, ovl = 0, here = 0, flying = 0, used = 0, active = 0;
 
 	memset(seen, 0, BITMAP_WORDS(s->sb.slots) * 8);
 	for (u32 i = 0; i < m->n + m->chunks; i++) {
@@ -440,9 +440,13 @@ static void check_space(void)
 	for (u32 i = 0; i < w.dep->disk->npool; i++) {
 		struct cbuf *c = &w.dep->disk->pool[i];
 
+		active += !cbuf_at_rest(c->state);
 		if ((c->state == CBUF_WRITE || c->state == CBUF_COMMIT) && !c->repair)
 			flying++;
 	}
+	if (active != w.dep->disk->nactive)
+		sim_fail("chunk buffers are miscounted: %u, %u are active",
+			 w.dep->disk->nactive, active);
 	for (u32 i = 0; i < s->sb.slots; i++)
 		used += bitmap_test(s->slots.used, i);
 	if (used != s->sb.slots - s->slots.free)
