@@ -12,7 +12,7 @@ qemu-system-x86 qemu-utils ovmf ipxe-qemu
 bochs bochs-term bochsbios vgabios acpica-tools
 mmdebstrap grub-efi-amd64-bin grub-common
 nginx-light wrk pigz ipxe sbsigntool iperf3 curl
-python3 python3-pytest python3-jsonschema cpio busybox-static openssl dnsmasq-base iproute2 man-db
+python3 python3-pytest python3-jsonschema valgrind cpio busybox-static openssl dnsmasq-base iproute2 man-db
 chromium libnss3-tools fonts-dejavu-core
 "
 

@@ -25,7 +25,7 @@ static void dev_submit(struct blk_dev *b, struct blk_req *r)
 	list_add_tail(&container_of(b, struct big_disk, blk)->queue, &r->link);
 }
 
-static void dev_copy(struct big_disk *d, const struct blk_req *r)
+static __attribute__((noinline)) void dev_copy(struct big_disk *d, const struct blk_req *r)
 {
 	u64 off = r->lba * d->blk.sector_bytes;
 

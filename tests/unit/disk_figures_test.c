@@ -176,8 +176,32 @@ static void opening_reads_little(void **state)
 	big_teardown();
 }
 
-int main(void)
+/* For callgrind (tests/perf/rows_storage.py): @n reads of 4 KiB from a complete store. */
+static int local_reads(u32 n)
 {
+	static u8 buf[4096];
+
+	rng = 1;
+	big_setup(&v1, 2 * GIB);
+	big_until(complete);
+	while (n) {
+		u64 block = below(IMAGE / 4096);
+
+		if (!seed_of(&v1, block / 16))
+			continue; /* zeroes cost nothing */
+		if (big_io(BLK_READ, block * 8, 8, buf))
+			return 1;
+		n--;
+	}
+	big_teardown();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "reads"))
+		return local_reads((u32)atoi(argv[2]));
+
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(three_percent_fetch_less_than_four),
 		cmocka_unit_test(write_amplification),
