@@ -288,14 +288,14 @@ static void bg_note_esp(struct deploy *d, u64 now)
 /* Has the guest of a version that is still on trial come up? */
 static bool guest_is_up(struct deploy *d)
 {
-	struct disk_stats s;
+	u64 last;
 
 	if (!d->attached || store_meta(d->store)->up)
 		return false;
 	if (d->guest_up)
 		return true;
-	disk_stats(d->disk, &s);
-	return s.last_guest_ns > d->attached_ns && s.last_guest_ns - d->attached_ns >= GUEST_UP_NS;
+	last = disk_last_guest_ns(d->disk);
+	return last > d->attached_ns && last - d->attached_ns >= GUEST_UP_NS;
 }
 
 /* Once a boot, when what is shown is all here; memory does not rot in a day. */

@@ -66,18 +66,16 @@ int deploy_profile_run(struct deploy *d)
 static u64 boot_left(struct deploy *d, u64 now)
 {
 	struct disk_profile p;
-	struct disk_stats s;
 	u64 end = d->attached_ns + PROFILE_LONGEST_NS;
 	u64 up_at = d->attached_ns + GUEST_UP_NS, quiet_at;
 
 	disk_profile_state(d->disk, &p);
-	disk_stats(d->disk, &s);
 	if (p.full || now >= end)
 		return 0;
 	if (d->guest_up || store_meta(d->store)->up)
 		up_at = now;
 	quiet_at = MAX(p.last_ns + PROFILE_QUIET_NS, up_at);
-	if (s.waiting)
+	if (disk_waiting(d->disk))
 		quiet_at = MAX(quiet_at, now + PROFILE_QUIET_NS);
 	return now >= quiet_at ? 0 : MIN(quiet_at, end) - now;
 }

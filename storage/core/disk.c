@@ -310,6 +310,22 @@ void disk_quiesce(struct disk *d, void (*done)(struct disk *d, int err, void *ar
 
 /* ---------------------------------------------------------------- figures */
 
+bool disk_filling(const struct disk *d)
+{
+	return d->told && d->m && d->fill.on && d->src && !d->s->meta.complete &&
+	       !d->st.store_full && !d->s->failed;
+}
+
+u32 disk_waiting(const struct disk *d)
+{
+	return d->st.waiting;
+}
+
+u64 disk_last_guest_ns(const struct disk *d)
+{
+	return d->guest_time;
+}
+
 static u64 longest_wait(const struct disk *d)
 {
 	u64 now = plat_time_ns(), most = d->st.longest_wait_ns;
@@ -334,10 +350,10 @@ void disk_stats(struct disk *d, struct disk_stats *out)
 	out->chunks_present = d->m->present_chunks;
 	out->fill_permille = (u32)((u64)d->m->present_chunks * 1000 / d->m->chunks);
 	out->complete = s->meta.complete;
-	out->filling = d->fill.on && d->src && !out->complete && !out->store_full && !s->failed;
+	out->filling = disk_filling(d);
 	out->journal_appends = s->appends;
 	out->checkpoints = s->checkpoints;
 	out->device_flushes = s->flushes;
 	out->longest_wait_ns = longest_wait(d);
-	out->last_guest_ns = d->guest_time;
+	out->last_guest_ns = disk_last_guest_ns(d);
 }

@@ -210,4 +210,9 @@ struct disk_stats {
 
 void disk_stats(struct disk *d, struct disk_stats *out);
 
+/* What is asked at every poll, without all the rest: .filling, .waiting, .last_guest_ns */
+bool disk_filling(const struct disk *d);
+u32 disk_waiting(const struct disk *d);
+u64 disk_last_guest_ns(const struct disk *d);
+
 #endif

@@ -322,12 +322,8 @@ static bool guest_network_poll(u64 from)
 static bool fill_waits(void)
 {
 	struct disk *disk = m.deploy ? deploy_vdisk(m.deploy) : NULL;
-	struct disk_stats st;
 
-	if (!disk)
-		return false;
-	disk_stats(disk, &st);
-	return st.filling;
+	return disk && disk_filling(disk);
 }
 
 /* Why the tick is on: a timer that only a tick can keep, or work that was put off. */
