@@ -52,6 +52,7 @@ import lab  # noqa: E402
 OVMF = "/usr/share/ovmf/OVMF.fd"
 PARTS = os.path.join(lab.ROOT, "tests", "bochs")
 IPS = 30000000
+HOST_MIB = 2048  # the most that Bochs holds in memory; what a guest has beyond is in a file
 CYLINDER = 16 * 63 * 512  # an IDE disk is a whole number of these
 
 # What the machine must never say, wherever it says it.
@@ -64,7 +65,7 @@ display_library: rfb, options="timeout=0"
 romimage: file=%(ovmf)s, address=0xffe00000, options=none
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
 cpu: model=%(model)s, count=%(cpus)d, ips=%(ips)d, reset_on_triple_fault=0
-memory: guest=%(mem)d, host=%(mem)d
+memory: guest=%(mem)d, host=%(host)d
 clock: sync=%(sync)s, time0=utc
 boot: disk
 ata0-master: type=disk, path="%(disk)s", mode=volatile, journal=%(folder)s/
@@ -301,7 +302,8 @@ class Bochs:
                      % (self.folder, self.folder))
         all_cpus = ["cpu%d" % i for i in range(cpus)]
         self.write("bochsrc", BOCHSRC % {
-            "ovmf": OVMF, "model": model, "cpus": cpus, "ips": ips, "mem": mem, "sync": sync, "disk": os.path.abspath(esp),
+            "ovmf": OVMF, "model": model, "cpus": cpus, "ips": ips, "mem": mem, "host": min(mem, HOST_MIB), "sync": sync,
+            "disk": os.path.abspath(esp),
             "folder": self.folder, "slots": slots,
             "report": ", ".join(c + ("=report" if report else "=ignore") for c in all_cpus),
             "ignore": ", ".join(c + "=ignore" for c in all_cpus)})
