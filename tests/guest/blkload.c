@@ -4,7 +4,8 @@
  *	blkload DEVICE MODE BYTES DEPTH COUNT
  *
  * MODE is "seq" (reads in a row), "rand" (reads anywhere) or "flush" (writes anywhere,
- * each of them followed by a flush before the next). Requests bypass the page cache.
+ * each of them followed by a flush before the next). Requests bypass the page cache;
+ * what has come back in the meantime is sent again in one call.
  * One line of figures; the device's own size is the range. Repeatable: the same places
  * in the same order.
  */
@@ -60,9 +61,10 @@ static uint64_t place(const char *mode, uint64_t i, uint64_t units)
 static void load(int fd, const char *mode, uint32_t bytes, uint32_t depth, uint32_t count,
 		 uint64_t units, uint32_t *took)
 {
-	struct iocb cb[DEPTH_MAX], *one;
+	struct iocb cb[DEPTH_MAX], *batch[DEPTH_MAX];
 	struct io_event ev[DEPTH_MAX];
 	uint64_t began[DEPTH_MAX], sent = 0, done = 0;
+	uint32_t ready[DEPTH_MAX], nready = depth; /* requests that may be sent */
 	uint8_t *buf;
 	aio_context_t ctx = 0;
 	bool writes = !strcmp(mode, "flush");
@@ -71,32 +73,38 @@ static void load(int fd, const char *mode, uint32_t bytes, uint32_t depth, uint3
 	    syscall(SYS_io_setup, depth, &ctx))
 		die("set-up");
 	memset(buf, 0x5a, (size_t)bytes * depth);
+	for (uint32_t k = 0; k < depth; k++)
+		ready[k] = k;
 	while (done < count) {
+		uint32_t m = 0;
 		long n;
 
-		while (sent < count && sent - done < depth) {
-			/* the first round takes them in order, later ones what has come back */
-			uint32_t k = sent < depth ? (uint32_t)sent : (uint32_t)ev[0].data;
+		for (; m < nready && sent < count; m++, sent++) {
+			uint32_t k = ready[m];
 
-			memset(&cb[k], 0, sizeof(cb[k]));
-			cb[k].aio_data = k;
-			cb[k].aio_lio_opcode = writes ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD;
-			cb[k].aio_fildes = (uint32_t)fd;
-			cb[k].aio_buf = (uintptr_t)(buf + (size_t)k * bytes);
-			cb[k].aio_nbytes = bytes;
-			cb[k].aio_offset = (int64_t)(place(mode, sent, units) * bytes);
+			cb[k] = (struct iocb){
+				.aio_data = k, .aio_fildes = (uint32_t)fd, .aio_nbytes = bytes,
+				.aio_lio_opcode = writes ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD,
+				.aio_buf = (uintptr_t)(buf + (size_t)k * bytes),
+				.aio_offset = (int64_t)(place(mode, sent, units) * bytes),
+			};
+			batch[m] = &cb[k];
 			began[k] = now_us();
-			one = &cb[k];
-			if (syscall(SYS_io_submit, ctx, 1, &one) != 1)
-				die("submit");
-			sent++;
 		}
-		n = syscall(SYS_io_getevents, ctx, 1, 1, ev, NULL);
-		if (n != 1 || ev[0].res != bytes)
-			die("request");
+		if (m && syscall(SYS_io_submit, ctx, (long)m, batch) != (long)m)
+			die("submit");
+		n = syscall(SYS_io_getevents, ctx, 1, (long)depth, ev, NULL);
+		if (n < 1)
+			die("events");
 		if (writes && fdatasync(fd))
 			die("flush");
-		took[done++] = (uint32_t)(now_us() - began[ev[0].data]);
+		nready = (uint32_t)n;
+		for (long i = 0; i < n; i++) {
+			if (ev[i].res != bytes)
+				die("request");
+			ready[i] = (uint32_t)ev[i].data;
+			took[done++] = (uint32_t)(now_us() - began[ready[i]]);
+		}
 	}
 }
 

@@ -2,7 +2,7 @@
 
 Two PCs run side by side and take turns: the small guest's own disk behind
 QEMU's AHCI, and the same image from a complete store behind the same AHCI,
-with Freshet's AHCI before it. One CPU each; tests/guest/diskload.c reads. Then
+with Freshet's AHCI before it. One CPU each; tests/guest/blkload.c reads. Then
 exits again with NVMe before NVMe.
 
 Exits are counts, and the questions for them are taken out; throughput is a
@@ -16,47 +16,14 @@ import statistics
 
 import lab
 from lab import BUILD, Disk, LabError, Pc, Server
+from load import counted, load, program, ready
 
-MIB = 128  # of the data partition, which has no repetition
+DATA = "/dev/tiny2"  # has no repetition
 KIB4 = 4096
 COST = {1: 1000, 32: 4000}  # reads by depth
-# what, block, depth, reads in a turn, bar
-LOADS = (("sequential, 128 KiB, depth 4", 131072, 4, "seq", 2048, 0.85),
-         ("random, 4 KiB, depth 32", KIB4, 32, "rand", 6000, 0.6))
-
-
-def program(folder):
-    """The reader as the bytes of a disk."""
-    path = os.path.join(folder, "diskload")
-    lab.run("gcc", "-O2", "-Wall", "-Wextra", "-static", "-s", "-o", path, os.path.join(lab.ROOT, "tests/guest/diskload.c"))
-    with open(path, "r+b") as f:
-        f.truncate((os.path.getsize(path) + 511) // 512 * 512)
-    return lab.data_disk(path)
-
-
-def prepare(pc):
-    pc.tiny()
-    pc.sh("d=$(basename $(dirname $(grep -l '^list' /sys/block/vd*/serial))); cat /dev/$d > /run/diskload; chmod +x /run/diskload")
-
-
-def read(pc, block, depth, order, count):
-    """Seconds that it took."""
-    out = pc.sh("/run/diskload /dev/tiny2 %d %d %d %s %d" % (MIB, block, depth, order, count), 600)
-    return int(re.search(r"reads in (\d+) us", out).group(1)) / 1e6
-
-
-def more(x, y):
-    return {k: y[k] - x.get(k, 0) for k in y}
-
-
-def exits(pc, depth):
-    """Exits by reason of all the reads together, less what asking costs."""
-    a = lab.vmm_counters(pc)
-    b = lab.vmm_counters(pc)
-    read(pc, KIB4, depth, "rand", COST[depth])
-    c = lab.vmm_counters(pc)
-    asked, all_of_it = more(a, b), more(b, c)
-    return {k: v - asked.get(k, 0) for k, v in all_of_it.items() if v != asked.get(k, 0)}
+# what, mode, block, depth, reads in a turn, bar
+LOADS = (("sequential, 128 KiB, depth 4", "seq", 131072, 4, 2048, 0.85),
+         ("random, 4 KiB, depth 32", "rand", KIB4, 32, 6000, 0.6))
 
 
 def freshet_pc(folder, name, data, bus, extra):
@@ -67,7 +34,7 @@ def freshet_pc(folder, name, data, bus, extra):
 def costs(run, pc, what, depths):
     rows = []
     for depth in depths:
-        by = exits(pc, depth)
+        by = counted(pc, DATA, "rand", KIB4, depth, COST[depth])["exits"]
         per = sum(by.values()) / COST[depth]
         run.details["exits_%s_%d" % (what, depth)] = {"reads": COST[depth], "exits": by}
         print("%s, depth %d: exits of %d reads: %s" % (what, depth, COST[depth], ", ".join("%s %d" % i for i in sorted(by.items()))), flush=True)
@@ -77,11 +44,11 @@ def costs(run, pc, what, depths):
 
 def races(run, bare, ours):
     rows = []
-    for what, block, depth, order, count, bar in LOADS:
+    for what, mode, block, depth, count, bar in LOADS:
         t = {bare: [], ours: []}
         for _ in range(run.rounds):
             for pc in (bare, ours):
-                t[pc].append(read(pc, block, depth, order, count))
+                t[pc].append(load(pc, DATA, mode, block, depth, count)["us"] / 1e6)
         ratio = statistics.median(t[bare]) / statistics.median(t[ours])
         run.details["seconds " + what] = {"bare": t[bare], "freshet": t[ours]}
         mib = block * count / 2**20
@@ -104,15 +71,15 @@ def rows(run):
     with Server(data, os.path.join(run.folder, "freshetd.log"), port):
         with Pc(run.folder, "bare", disk=Disk(own, 320, bus="ahci"), cpus=1, boot="disk", nic=False, extra=extra) as bare, \
              freshet_pc(run.folder, "ahci", data, "ahci", extra) as ours:
-            prepare(bare)
-            prepare(ours)
+            ready(bare)
+            ready(ours)
             lab.wait_fill(ours)
             out += costs(run, ours, "AHCI", (1, 32))
             out += races(run, bare, ours)
             if re.search(r"[EW] ahci", ours.vmm_log()):
                 raise LabError("the VMM's AHCI driver complains: see %s/vmm.log" % ours.folder)
         with freshet_pc(run.folder, "nvme", data, "nvme", extra) as ours:
-            prepare(ours)
+            ready(ours)
             lab.wait_fill(ours)
             out += costs(run, ours, "NVMe", (32,))
     return out

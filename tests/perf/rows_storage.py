@@ -1,6 +1,6 @@
 """What the disk costs: the virtual NVMe under Freshet against the bare one, and instructions on the host.
 
-The small guest with one program more (tests/guest/blkload.c). Bare and under Freshet it has the same
+The small guest runs tests/guest/blkload.c. Bare and under Freshet it has the same
 NVMe of the same QEMU; under Freshet the store is complete, so everything is local. An exit costs ten times and
 more in TCG what it costs on a processor, so the printed exits per read bound each ratio. What updates and guest
 writes cost in bytes is a unit test (disk_figures): there it is exact.
@@ -8,60 +8,26 @@ writes cost in bytes is a unit test (disk_figures): there it is exact.
 
 import os
 import re
-import shutil
 import subprocess
 
 import lab
 from lab import BUILD, Disk, LabError
+from load import counted, load, program, ready
 
-ESP = "@@1M"
-RAND, FLUSH = 3000, 400
 LOADS = {  # device, mode, bytes, depth, count
     "seq": ("/dev/tiny2", "seq", 131072, 8, 1000),
-    "rand": ("/dev/tiny2", "rand", 4096, 1, RAND),
-    "rand32": ("/dev/tiny2", "rand", 4096, 32, 2 * RAND),
-    "flush": ("/dev/tiny3", "flush", 4096, 1, FLUSH),
+    "rand": ("/dev/tiny2", "rand", 4096, 1, 3000),
+    "rand32": ("/dev/tiny2", "rand", 4096, 32, 6000),
+    "flush": ("/dev/tiny3", "flush", 4096, 1, 400),
 }
+BESIDE = ("/dev/tiny3", "rand", 4096, 1, 3000)
 
 
-def guest(folder):
-    """The small guest's disk with blkload in its initramfs: a second archive behind the first."""
-    subprocess.run([os.path.join(lab.ROOT, "tests/guest/tiny.sh"), os.path.join(BUILD, "images"), "one"], check=True)
-    raw, more = os.path.join(folder, "blk.raw"), os.path.join(folder, "more")
-    shutil.copy(os.path.join(BUILD, "images", "tiny-one.raw"), raw)
-    os.makedirs(os.path.join(more, "bin"))
-    lab.run("gcc", "-O2", "-Wall", "-Wextra", "-static", "-s", "-o", os.path.join(more, "bin", "blkload"),
-            os.path.join(lab.ROOT, "tests/guest/blkload.c"))
-    initrd = os.path.join(folder, "initrd.gz")
-    lab.run("mcopy", "-o", "-i", raw + ESP, "::/initrd.gz", initrd)
-    lab.run("sh", "-c", "(cd '%s' && find . | cpio -o -H newc --quiet | gzip -1) >> '%s'" % (more, initrd))
-    lab.run("mcopy", "-o", "-i", raw + ESP, initrd, "::/initrd.gz")
-    return raw
-
-
-def load(pc, name):
-    said = pc.sh("blkload %s %s %d %d %d" % LOADS[name], 600)
-    m = re.search(r"ops=(\d+) us=(\d+) p50=(\d+) p99=(\d+) max=(\d+)", said)
-    if not m:
-        raise LabError("blkload said: " + said)
-    return dict(zip(("ops", "us", "p50", "p99", "max"), map(int, m.groups())))
-
-
-def counted(pc, name):
-    """A load, with the exits that it took."""
-    a = lab.vmm_counters(pc)
-    b = lab.vmm_counters(pc)
-    r = load(pc, name)
-    c = lab.vmm_counters(pc)
-    r["exits"] = sum(c[k] - b.get(k, 0) - (b[k] - a.get(k, 0) if k in b else 0) for k in c)
-    return r
-
-
-def bare(folder, raw):
-    with lab.Pc(folder, "bare", disk=Disk(raw, 512), snapshot=True, boot="disk", nic=False) as pc:
-        pc.tiny()
+def bare(folder, raw, extra):
+    with lab.Pc(folder, "bare", disk=Disk(raw, 512), snapshot=True, boot="disk", nic=False, extra=extra) as pc:
+        ready(pc)
         pc.sh("dd if=/dev/zero of=/dev/tiny3 bs=1M count=64 conv=fsync 2>/dev/null")
-        out = {name: load(pc, name) for name in LOADS}
+        out = {name: load(pc, *what) for name, what in LOADS.items()}
         pc.com1.send("poweroff -f\n")
         pc.wait_end()
     return out
@@ -70,7 +36,6 @@ def bare(folder, raw):
 def filling(pc):
     """Reads of what the guest has written itself, while fill goes on and when it is over."""
     pc.sh("dd if=/dev/urandom of=/dev/tiny3 bs=1M count=32 conv=fsync 2>/dev/null", 300)
-    LOADS["beside"] = ("/dev/tiny3", "rand", 4096, 1, RAND)
     before = lab.vmm_stats(pc)["fill_chunks"]
     for _ in range(60):
         pc.sh("sleep 1")
@@ -79,30 +44,30 @@ def filling(pc):
     else:
         raise LabError("fill does not begin")
     a = lab.vmm_stats(pc)
-    on = load(pc, "beside")
+    on = load(pc, *BESIDE)
     b = lab.vmm_stats(pc)
     on["filled"] = b["fill_chunks"] - a["fill_chunks"]
     return on
 
 
-def freshet(folder, raw):
+def freshet(folder, raw, extra):
     data, port = os.path.join(folder, "data"), lab.free_port()
     os.makedirs(data)
     lab.make_site(data, port, raw, name="blk", settings={"fill_limit": "2048"})
     tftp = lab.make_tftp(os.path.join(folder, "tftp"), port)
     disk = Disk(os.path.join(folder, "pc.raw"), 1024)
     with lab.Server(data, os.path.join(folder, "freshetd.log"), port):
-        with lab.Pc(folder, "fill", disk=disk, tftp=tftp) as pc:
-            pc.tiny()
+        with lab.Pc(folder, "fill", disk=disk, tftp=tftp, extra=extra) as pc:
+            ready(pc)
             on = filling(pc)
             lab.wait_fill(pc, 600)
-            off = load(pc, "beside")
+            off = load(pc, *BESIDE)
             pc.com1.send("poweroff -f\n")
             pc.wait_end()
-        with lab.Pc(folder, "local", disk=disk, boot="disk") as pc:
-            pc.tiny()
+        with lab.Pc(folder, "local", disk=disk, boot="disk", extra=extra) as pc:
+            ready(pc)
             pc.sh("dd if=/dev/zero of=/dev/tiny3 bs=1M count=64 conv=fsync 2>/dev/null", 300)
-            out = {name: counted(pc, name) for name in ("seq", "rand", "rand32", "flush")}
+            out = {name: counted(pc, *what) for name, what in LOADS.items()}
             pc.com1.send("poweroff -f\n")
             pc.wait_end()
     return out, on, off
@@ -130,20 +95,22 @@ def instructions(run):
 
 def rows(run):
     each, sums = instructions(run)
-    raw = guest(run.folder)
-    was = bare(run.folder, raw)
-    now, on, off = freshet(run.folder, raw)
+    images = os.path.join(BUILD, "images")
+    lab.run(os.path.join(lab.ROOT, "tests/guest/tiny.sh"), images, "one")
+    raw, extra = os.path.join(images, "tiny-one.raw"), program(run.folder)
+    was = bare(run.folder, raw, extra)
+    now, on, off = freshet(run.folder, raw, extra)
     run.details.update(bare=was, freshet=now, fill_on=on, fill_off=off)
     out = []
     for name, what, bar in (("seq", "sequential read", 0.85), ("rand", "4 KiB random read", 0.6),
                             ("flush", "4 KiB write + flush", 0.5)):
         ratio = was[name]["us"] / now[name]["us"]
         out.append(("%s, Freshet / bare" % what, "%.2f" % ratio, bar, ratio >= bar))
-        exits = now[name]["exits"] / now[name]["ops"]
+        exits = sum(now[name]["exits"].values()) / now[name]["ops"]
         print("%s: bare %.0f us, Freshet %.0f us, %.2f exits each" %
               (what, was[name]["us"] / was[name]["ops"], now[name]["us"] / now[name]["ops"], exits), flush=True)
     for name, depth, bar in ("rand", 1, 3), ("rand32", 32, 0.5):
-        exits = now[name]["exits"] / now[name]["ops"]
+        exits = sum(now[name]["exits"].values()) / now[name]["ops"]
         out.append(("VM exits per 4 KiB random read, depth %d" % depth, "%.2f" % exits, bar, exits <= bar))
     for what, r in ("on", on), ("off", off):
         out.append(("4 KiB random read, us p50 / p99, fill " + what, "%d / %d" % (r["p50"], r["p99"]), "", None))
