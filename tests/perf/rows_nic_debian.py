@@ -79,7 +79,7 @@ def one(folder, nic, second):
         has_network(pc)
         fetch(pc, second, 10**6)
         done["reboots"] = 1
-        bad = pc.sh("dmesg | grep -iE 'watchdog|timed out|hardware error' || true").strip()
+        bad = pc.sh("dmesg | grep -iE 'netdev watchdog|transmit queue|hardware (error|unit hang)' || true").strip()
         if bad:
             raise lab.LabError("the guest's kernel complains:\n" + bad)
         pc.power_off()
