@@ -6,7 +6,9 @@ with Freshet's AHCI before it. One CPU each; tests/guest/blkload.c reads. Then
 exits again with NVMe before NVMe.
 
 Exits are counts, and the questions for them are taken out; throughput is a
-ratio of medians of turns that alternate.
+ratio of medians of turns that alternate. Linux's driver writes two registers
+for each command and reads three and writes two for each interrupt, and each
+of them is an exit; rows_storage.py tells what else bounds an emulated PC.
 """
 
 import os

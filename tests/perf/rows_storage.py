@@ -2,7 +2,9 @@
 
 The small guest runs tests/guest/blkload.c. Bare and under Freshet it has the same
 NVMe of the same QEMU; under Freshet the store is complete, so everything is local. An exit costs ten times and
-more in TCG what it costs on a processor, so the printed exits per read bound each ratio. What updates and guest
+more in TCG what it costs on a processor, so the printed exits per read bound each ratio. Long reads are bound by
+the sum of each 4 KiB, by tables on an emulated CPU: QEMU's qemu64 has no SSE4.2, and with a model that has it TCG
+would go bit by bit in a helper, slower still. What updates and guest
 writes cost in bytes is a unit test (disk_figures): there it is exact.
 """
 
