@@ -27,6 +27,9 @@
 #include "server/data/channels.h"
 #include "server/data/version.h"
 
+/* dnsmasq first pings an address for three seconds; a firmware waits for a minute. */
+#define DHCP_WAIT_S 10
+
 struct args {
 	struct remote_args remote;
 	const char *data, *tftp, *tftp_file, *dhcp;
@@ -351,7 +354,7 @@ static void check_dhcp(const char *interface)
 	memcpy(packet + 236, opts, sizeof(opts));
 	memcpy(packet + 236 + sizeof(opts), class, 32);
 	packet[236 + sizeof(opts) + 32] = 255;
-	end = time(NULL) + 4;
+	end = time(NULL) + DHCP_WAIT_S;
 	for (int i = 0; time(NULL) < end; i++) {
 		if (i % 2 == 0)
 			sendto(fd, packet, 300 + 28, 0, (struct sockaddr *)&all, sizeof(all));
