@@ -25,7 +25,8 @@ with urllib.request.urlopen(sys.argv[1], timeout=60) as r:
         h.update(b)
         n += len(b)
 print("fetched", n, h.hexdigest())
-END"""
+END
+true"""
 
 
 def has_network(pc):
