@@ -37,6 +37,7 @@
 
 static EFI_GUID pci_io_guid = EFI_PCI_IO_PROTOCOL_GUID;
 static EFI_GUID device_path_guid = EFI_DEVICE_PATH_PROTOCOL_GUID;
+static EFI_GUID network_guid = EFI_SIMPLE_NETWORK_PROTOCOL_GUID;
 
 static EFI_DEVICE_PATH *path_of(EFI_HANDLE handle)
 {
@@ -237,6 +238,25 @@ static bool is_driven(const struct device *d)
 }
 
 /*
+ * Who drives a network interface behind @d is stopped before what provides it, the
+ * last one made first. An iPXE that came as a file sits on the firmware's interface,
+ * and its error (see take()) would make the driver below refuse to stop. One that
+ * goes away meanwhile has no path any more.
+ */
+static void free_interfaces(const struct device *d)
+{
+	EFI_HANDLE *handles;
+	UINTN n;
+
+	if (EFI_ERROR(BS->LocateHandleBuffer(ByProtocol, &network_guid, NULL, &n, &handles)))
+		return;
+	while (n--)
+		if (handles[n] != d->handle && path_starts_with(handles[n], d->handle))
+			BS->DisconnectController(handles[n], NULL, NULL);
+	BS->FreePool(handles);
+}
+
+/*
  * What counts is whether a driver is still there, not the status: iPXE's driver
  * stops everything when it is asked to stop its children, and calls the second
  * request, for the controller, an error.
@@ -247,6 +267,7 @@ static int take(struct loader *l, struct device *d)
 
 	if (!d->handle)
 		return 0;
+	free_interfaces(d);
 	s = BS->DisconnectController(d->handle, NULL, NULL);
 	if (is_driven(d)) {
 		fmt_snprintf(l->detail, sizeof(l->detail),

@@ -157,11 +157,14 @@ class Disk:
 
 
 class Pc:
-    """A lab PC. `disk` is a Disk, a list of them or None; `tftp` a folder for firmware PXE, or None; `card` QEMU's name of the NIC."""
+    """A lab PC. `disk` is a Disk, a list of them or None; `tftp` a folder for firmware PXE, or None; `card` QEMU's name of the NIC.
+
+    Its cable goes into QEMU's own network, or where `net` (a netdev of QEMU) says; `run` comes before the command.
+    """
 
     def __init__(self, folder, name, disk=None, tftp=None, bootfile="boot.ipxe", cpus=2, mem="2G",
                  nic=True, link=True, boot="net", extra=(), snapshot=False, cpu="qemu64,+svm,+npt",
-                 accel="tcg", card="e1000e"):
+                 accel="tcg", card="e1000e", net=None, mac="52:54:00:f0:00:01", run=()):
         self.folder = os.path.join(folder, name)
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
@@ -170,7 +173,7 @@ class Pc:
         self.tmp = subprocess.check_output(["mktemp", "-d", "/tmp/lab.XXXXXX"], text=True).strip()
         vars_fd = os.path.join(self.folder, "vars.fd")
         shutil.copy(OVMF_VARS, vars_fd)
-        cmd = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-user-config",
+        cmd = [*run, "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-user-config",
                "-M", "q35,smm=off", "-accel", accel, "-cpu", cpu, "-smp", str(cpus), "-m", mem,
                "-drive", "if=pflash,format=raw,readonly=on,file=" + OVMF_CODE,
                "-drive", "if=pflash,format=raw,file=" + vars_fd,
@@ -183,11 +186,11 @@ class Pc:
         for n, d in enumerate(disks):
             cmd += d.args(n, snapshot, n + 1 if boot == "disk" else None)
         if nic:
-            net = "user,id=n0"
+            net = (net or "user") + ",id=n0"
             if tftp:
                 net += ",tftp=%s,bootfile=%s" % (tftp, bootfile)
             cmd += ["-netdev", net, "-device", card +
-                    ",id=nic0,netdev=n0,mac=52:54:00:f0:00:01" + (",bootindex=0" if boot == "net" else ",romfile=")]
+                    ",id=nic0,netdev=n0,mac=" + mac + (",bootindex=0" if boot == "net" else ",romfile=")]
         cmd += list(extra)
         with open(os.path.join(self.folder, "cmd"), "w", encoding="utf-8") as f:
             f.write(" ".join(cmd) + "\n")

@@ -1,9 +1,11 @@
 """Network boot as on a real network: OVMF's own PXE client, dnsmasq as `freshet boot dnsmasq` sets it up.
 
-A network namespace is the server's machine, with a bridge as the lab's switch. The PCs have no SVM: that
-freshet.efi came over the network and runs shows in its saying so (FR-10), which is quick.
+A network namespace is the server's machine, with a bridge as the lab's switch. Where it is about the way to
+freshet.efi alone, the PC has no SVM: that freshet.efi came over the network and runs shows in its saying so (FR-10),
+which is quick.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,41 +13,48 @@ import time
 
 import pytest
 
-from lab import BUILD, PATIENCE, ROOT
+import lab
+from lab import BUILD, PATIENCE, ROOT, run
 
 FRESHET = os.path.join(BUILD, "freshet")
 IPXE = "/usr/lib/ipxe/ipxe.efi"
 STARTED = "FR-10"
-
-
-def run(*cmd, **kw):
-    return subprocess.run([str(c) for c in cmd], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True, **kw).stdout
+TAP = "tap,ifname=tap0,script=no,downscript=no"
 
 
 class NetLab:
-    def __init__(self, tmp):
-        self.tmp, self.ns, self.procs = tmp, ["fsh%d" % os.getpid()], []
+    """The network and what runs in it; each is ended by @ends, the last one first."""
+
+    def __init__(self, tmp, ends):
+        self.tmp, self.ends, self.ns = tmp, ends, ["fsh%d" % os.getpid()]
         self.data, self.tftp = tmp / "data", tmp / "tftp"
         self.tftp.mkdir()
         os.chmod(tmp, 0o755)
         for n in self.ns:
             run("ip", "netns", "add", n)
+            ends.callback(run, "ip", "netns", "del", n)
         srv = self.ns[0]
         for cmd in ("link set lo up", "link add br0 type bridge", "addr add 10.0.0.1/24 dev br0", "link set br0 up",
                     "tuntap add tap0 mode tap", "link set tap0 master br0", "link set tap0 up"):
             run("ip", "-n", srv, *cmd.split())
 
     def start(self, ns, *cmd, log):
-        out = open(self.tmp / log, "w", encoding="utf-8")
-        self.procs.append(subprocess.Popen(["ip", "netns", "exec", ns] + [str(c) for c in cmd], stdin=subprocess.DEVNULL,
-                                           stdout=out, stderr=subprocess.STDOUT))
-        return self.procs[-1]
+        with open(self.tmp / log, "w", encoding="utf-8") as out:
+            p = subprocess.Popen(["ip", "netns", "exec", ns] + [str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        self.ends.callback(self.stop, p)
+        return p
 
-    def site(self, *args):
-        disk = self.tmp / "disk.raw"
-        disk.write_bytes(b"no operating system in 32 bytes!" * 2048)
+    @staticmethod
+    def stop(p):
+        p.kill()
+        p.wait()
+
+    def site(self, *args, disk=None):
+        if not disk:
+            disk = self.tmp / "disk.raw"
+            disk.write_bytes(b"no operating system in 32 bytes!" * 2048)
         run(FRESHET, "key", "new", self.data)
-        run(FRESHET, "image", "build", "--quiet", "--data", self.data, "--name", "x", "--channel", "lab/stable", disk)
+        run(FRESHET, "image", "build", "--quiet", "--data", self.data, "--name", "x", "--level", "1", "--channel", "lab/stable", disk)
         run(FRESHET, "boot", "build", "--data", self.data, "--efi", os.path.join(BUILD, "freshet.efi"), "--server", "http://10.0.0.1:8080",
             "--no-esp", "--ipxe-efi", IPXE, *args, cwd=ROOT)
         shutil.copy(self.data / "netboot" / "ipxe.efi", self.tftp)
@@ -58,16 +67,17 @@ class NetLab:
         self.start(self.ns[0], "dnsmasq", "-k", "-C", self.tmp / "dnsmasq.conf", "--leasefile-ro", "--user=root", "--pid-file=",
                    "--log-facility=-", log="dnsmasq.log")
 
-    def pc(self, *args, until=STARTED, limit=240, code="OVMF_CODE_4M.fd", variables="OVMF_VARS_4M.fd", machine="q35,smm=off"):
+    def pc(self, *args, until=STARTED, limit=240, code="OVMF_CODE_4M.fd", variables="/usr/share/OVMF/OVMF_VARS_4M.fd",
+           machine="q35,smm=off"):
         """Boot a PC without a disk; its console until @until is there."""
-        shutil.copy("/usr/share/OVMF/" + variables, self.tmp / "vars")
+        shutil.copy(variables, self.tmp / "vars")
         console = self.tmp / "console"
         console.write_bytes(b"")
         q = self.start(self.ns[0], "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-user-config", "-M", machine, "-accel", "tcg",
                        "-cpu", "qemu64", "-m", "512M", "-no-reboot", "-serial", "file:%s" % console,
                        "-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/" + code,
                        "-drive", "if=pflash,format=raw,file=%s" % (self.tmp / "vars"),
-                       "-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no",
+                       "-netdev", TAP + ",id=n0",
                        "-device", "virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:00:00:07,bootindex=1", *args, log="qemu.log")
         end = time.monotonic() + limit * PATIENCE
         try:
@@ -78,8 +88,7 @@ class NetLab:
                 assert q.poll() is None and time.monotonic() < end, text[-3000:] + self.logs()
                 time.sleep(0.2)
         finally:
-            q.kill()
-            q.wait()
+            self.stop(q)
 
     def logs(self):
         return "".join("\n-- %s\n%s" % (n, (self.tmp / n).read_text(errors="replace")[-3000:])
@@ -88,21 +97,12 @@ class NetLab:
     def log(self, name):
         return (self.tmp / name).read_text(encoding="utf-8", errors="replace")
 
-    def close(self):
-        for p in reversed(self.procs):
-            if p.poll() is None:
-                p.kill()
-                p.wait()
-        for n in self.ns:
-            subprocess.run(["ip", "netns", "del", n], check=False)
-
 
 @pytest.fixture
 def net(tmp_path):
     assert os.geteuid() == 0, "network namespaces need root"
-    n = NetLab(tmp_path)
-    yield n
-    n.close()
+    with contextlib.ExitStack() as ends:
+        yield NetLab(tmp_path, ends)
 
 
 def test_pxe_standalone(net):
@@ -111,3 +111,22 @@ def test_pxe_standalone(net):
     net.pc()
     assert "sent %s/ipxe.efi" % net.tftp in net.log("dnsmasq.log")
     assert "GET /boot.ipxe" in net.log("freshetd.log") and "GET /freshet.efi" in net.log("freshetd.log")
+
+
+def test_http_boot(net, images, tmp_path):
+    """The firmware's own HTTP boot, with its PXE switched off; on to a shell of the small guest, on a blank disk."""
+    net.site(disk=os.path.join(images, "tiny-one.raw"))
+    net.dnsmasq("--range", "10.0.0.100,10.0.0.200")
+    no_pxe = [a for v in "46" for a in ("-fw_cfg", "name=opt/org.tianocore/IPv%sPXESupport,string=n" % v)]
+    disk = lab.Disk(str(tmp_path / "pc.raw"), 1024)
+    with lab.Pc(str(tmp_path), "pc", disk=disk, cpus=1, card="virtio-net-pci,romfile=", net=TAP, run=["ip", "netns", "exec", net.ns[0]],
+                extra=no_pxe) as pc:
+        try:
+            pc.tiny(240)
+        except lab.LabError as e:
+            raise AssertionError(str(e) + net.logs()) from None
+        pc.check_no_escape()
+        pc.sh("verify 0 8")
+    log = net.log("freshetd.log")
+    assert "sent %s" % net.tftp not in net.log("dnsmasq.log")
+    assert "GET /ipxe.efi" in log and "GET /boot.ipxe" in log and "GET /freshet.efi" in log
