@@ -3,7 +3,10 @@
  *
  * One receive ring of RX_DESCS buffers of 2 KiB, one transmit ring that takes
  * the caller's segments as they are. Legacy descriptors: they are the same in
- * the whole family and carry the checksum verdict.
+ * the whole family and carry the checksum verdict. A frame whose checksum the
+ * card makes, or that it cuts into segments, has extended ones, behind a context
+ * descriptor of its own. Cutting is for the 82574 alone: its relatives have
+ * errata with it at lower speeds, and were not tried.
  *
  * There is no interrupt handler. The card's causes are doorbells that wake the
  * pump; poll() then looks at descriptors in memory. Received frames ring, and
@@ -57,6 +60,8 @@
 #define RX_BUF_BYTES 2048u
 #define RX_TAIL_BATCH 32u
 #define TX_DESCS 128u
+/* Of one descriptor; longer segments take several. */
+#define TX_DESC_BYTES 8192u
 
 /* At most 20000 doorbells a second; units of 256 ns. */
 #define ITR_INTERVAL (50000 / 256)
@@ -380,38 +385,107 @@ static u32 tx_room(const struct e1000e *e)
 	return (e->tx_clean - e->tx_next - 1) % TX_DESCS;
 }
 
-static int e1000e_tx(struct netif_dev *d, const struct netif_tx *f)
+static bool tx_possible(const struct e1000e *e, const struct netif_tx *f)
 {
-	struct e1000e *e = to_e1000e(d);
-	u32 first = e->tx_next, i = first, bytes = 0;
+	if (!f->n || f->n > (f->mss ? NETIF_CUT_SEGS_MAX : NETIF_TX_SEGS_MAX))
+		return false;
+	for (u32 s = 0; s < f->n; s++)
+		if (!f->segs[s].bytes)
+			return false;
+	if (!f->csum_at)
+		return !f->mss;
+	return e->dev.features & NETIF_CSUM && f->csum_at <= 0xff && f->csum_start <= f->csum_at &&
+	       f->csum_start > NETIF_HEAD_BYTES &&
+	       (!f->mss || (e->dev.features & NETIF_TSO && f->header_bytes <= 0xff));
+}
 
-	if (!f->n || f->n > NETIF_TX_SEGS_MAX || f->csum_at)
-		return -EINVAL;
-	if (tx_room(e) < f->n) {
-		e->n.tx_full++;
-		return -ENOBUFS;
-	}
-	for (u32 s = 0; s < f->n; s++) {
+static u32 tx_descs(const struct netif_tx *f)
+{
+	u32 n = f->csum_at != 0;
+
+	for (u32 s = 0; s < f->n; s++)
+		n += DIV_ROUND_UP(f->segs[s].bytes, TX_DESC_BYTES);
+	return n;
+}
+
+/* What is to be computed in the data that follows. [82574 §7.2.10.1] */
+static void tx_context(struct e1000e *e, u32 i, const struct netif_tx *f, u32 bytes)
+{
+	volatile struct e1000_tx_context *c = (volatile void *)&e->tx[i];
+
+	c->ipcss = NETIF_HEAD_BYTES;
+	c->ipcso = NETIF_HEAD_BYTES + 10;
+	c->ipcse = (u16)(f->csum_start - 1);
+	c->tucss = (u8)f->csum_start;
+	c->tucso = (u8)f->csum_at;
+	c->tucse = 0; /* to the end */
+	c->status = 0;
+	c->header_bytes = (u8)f->header_bytes;
+	c->mss = f->mss;
+	c->cmd = FIELD_PREP(E1000_TXX_CMD, (u32)E1000_TXD_DEXT) |
+		 (f->mss ? E1000_TXC_TSE | E1000_TXC_TCP | E1000_TXC_IP4 |
+			   (bytes - f->header_bytes) : 0);
+	e->slot[i] = (struct tx_slot){ 0 };
+}
+
+static void tx_desc(struct e1000e *e, u32 i, const struct netif_tx *f, u64 addr, u32 bytes,
+		    bool last)
+{
+	u8 cmd = (u8)(E1000_TXD_IFCS | (last ? E1000_TXD_EOP | E1000_TXD_RS : 0));
+
+	if (f->csum_at) {
+		volatile struct e1000_tx_data *x = (volatile void *)&e->tx[i];
+
+		cmd |= (u8)(E1000_TXD_DEXT | (f->mss ? E1000_TXD_TSE : 0));
+		x->addr = addr;
+		x->cmd = FIELD_PREP(E1000_TXX_TYPE, E1000_TXX_DATA) |
+			 FIELD_PREP(E1000_TXX_CMD, (u32)cmd) | bytes;
+		x->status = 0;
+		x->popts = (u8)(E1000_TXX_TXSM | (f->mss ? E1000_TXX_IXSM : 0));
+		x->special = 0;
+	} else {
 		volatile struct e1000_tx_desc *t = &e->tx[i];
-		bool last = s + 1 == f->n;
 
-		t->addr = f->segs[s].pa.v;
-		t->bytes = (u16)f->segs[s].bytes;
+		t->addr = addr;
+		t->bytes = (u16)bytes;
 		t->cso = 0;
-		t->cmd = (u8)(E1000_TXD_IFCS | (last ? E1000_TXD_EOP | E1000_TXD_RS : 0));
+		t->cmd = cmd;
 		t->status = 0;
 		t->css = 0;
 		t->special = 0;
-		e->slot[i] = (struct tx_slot){ 0 };
-		if (last) {
-			e->slot[i].done = f->done;
-			e->slot[i].ctx = f->ctx;
-			e->slot[i].bell = f->bell;
-		}
-		e->slot[first].last = i;
+	}
+	e->slot[i] = last ? (struct tx_slot){ .done = f->done, .ctx = f->ctx, .bell = f->bell } :
+			    (struct tx_slot){ 0 };
+}
+
+static int e1000e_tx(struct netif_dev *d, const struct netif_tx *f)
+{
+	struct e1000e *e = to_e1000e(d);
+	u32 first = e->tx_next, i = first, last_desc = first, bytes = 0;
+
+	if (!tx_possible(e, f))
+		return -EINVAL;
+	if (tx_room(e) < tx_descs(f)) {
+		e->n.tx_full++;
+		return -ENOBUFS;
+	}
+	for (u32 s = 0; s < f->n; s++)
 		bytes += f->segs[s].bytes;
+	if (f->csum_at) {
+		tx_context(e, i, f, bytes);
 		i = (i + 1) % TX_DESCS;
 	}
+	for (u32 s = 0; s < f->n; s++) {
+		for (u32 at = 0; at < f->segs[s].bytes; at += TX_DESC_BYTES) {
+			u32 take = MIN(f->segs[s].bytes - at, TX_DESC_BYTES);
+			bool last = s + 1 == f->n && at + take == f->segs[s].bytes;
+
+			tx_desc(e, i, f, f->segs[s].pa.v + at, take, last);
+			last_desc = i;
+			i = (i + 1) % TX_DESCS;
+		}
+	}
+	e->slot[first].last = last_desc;
 	if (e->tx_clean == e->tx_next)
 		e->tx_since_ns = plat_time_ns();
 	__atomic_store_n(&e->tx_next, i, __ATOMIC_RELAXED);
@@ -687,6 +761,9 @@ static int e1000e_create(struct bus_dev *bus, const struct nic_id *m, struct net
 	e->model = m;
 	e->dev.ops = &e1000e_ops;
 	e->dev.name = m->name;
+	if (!(m->flags & E1000E_PCI))
+		e->dev.features = NETIF_CSUM |
+				  (m->flags & E1000E_ERRATA_82574 ? NETIF_TSO : 0);
 	e->rx = bus->ops->dma_alloc(bus, RX_DESCS * sizeof(*e->rx), PAGE_BYTES, &e->rx_dma);
 	e->tx = bus->ops->dma_alloc(bus, TX_DESCS * sizeof(*e->tx), PAGE_BYTES, &e->tx_dma);
 	e->rx_buf = bus->ops->dma_alloc(bus, RX_DESCS * RX_BUF_BYTES, PAGE_BYTES, &e->rx_buf_dma);

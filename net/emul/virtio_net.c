@@ -16,8 +16,9 @@
  *	any -> status 0: resetting until the real card has sent what it has, as its
  *	DMA may not go on in memory that the guest uses otherwise; then reset
  *
- * The address cannot be changed: it is the VMM's, too. Offloads: checksums of
- * received frames where the real card has checked them (DATA_VALID).
+ * The address cannot be changed: it is the VMM's, too. Offloads are what the
+ * real card does: checksums of received frames that it has checked (DATA_VALID),
+ * and of frames to send, and cutting TCP over IPv4 into segments.
  *
  * bell() may come from any CPU and only sets bits; all else runs in the pump.
  *
@@ -93,6 +94,22 @@ static bool has(const struct virtio_net *e, u32 feature)
 	return e->features >> feature & 1;
 }
 
+static u64 offered(const struct virtio_net *e)
+{
+	u32 card = share_features(e->share);
+
+	return FEATURES | (card & NETIF_CSUM ? FEATURE(NET_F_CSUM) : 0) |
+	       (card & NETIF_TSO ? FEATURE(NET_F_HOST_TSO4) : 0);
+}
+
+/* Of what is offered, what goes together. [§5.1.3.1] */
+static bool features_ok(const struct virtio_net *e)
+{
+	return !(e->features & ~offered(e)) && has(e, VIRTIO_F_VERSION_1) &&
+	       (!has(e, VIRTIO_NET_F_CTRL_RX) || has(e, VIRTIO_NET_F_CTRL_VQ)) &&
+	       (!has(e, VIRTIO_NET_F_HOST_TSO4) || has(e, VIRTIO_NET_F_CSUM));
+}
+
 static bool running(const struct virtio_net *e)
 {
 	return (e->status & VIRTIO_STATUS_DRIVER_OK) && !(e->status & VIRTIO_STATUS_NEEDS_RESET) &&
@@ -159,6 +176,7 @@ static void tx_done(void *ctx)
 static int tx_segs(struct virtio_net *e, struct share_tx *t, u32 skip)
 {
 	const struct virtq_chain *c = &e->chain;
+	u32 max = t->mss ? SHARE_CUT_SEGS_MAX : SHARE_SEGS_MAX;
 
 	for (u32 i = 0; i < c->n; i++) {
 		const struct virtq_seg *s = &c->segs[i];
@@ -168,7 +186,7 @@ static int tx_segs(struct virtio_net *e, struct share_tx *t, u32 skip)
 			skip -= s->bytes;
 			continue;
 		}
-		if (t->n == SHARE_SEGS_MAX)
+		if (t->n == max)
 			return -E2BIG;
 		t->segs[t->n].bytes = s->bytes - skip;
 		err = e->host->ops->map(e->host, GPA(s->addr + skip), s->bytes - skip,
@@ -178,6 +196,25 @@ static int tx_segs(struct virtio_net *e, struct share_tx *t, u32 skip)
 		skip = 0;
 	}
 	return 0;
+}
+
+/* What the header wants done, into @t; false: what was not negotiated, or nonsense. */
+static bool tx_wants(const struct virtio_net *e, const struct virtio_net_hdr *h, u32 bytes,
+		     struct share_tx *t)
+{
+	bool sum = h->flags & VIRTIO_NET_HDR_NEEDS_CSUM;
+	bool cut = h->gso_type == VIRTIO_NET_GSO_TCPV4;
+	u32 at = h->csum_start + h->csum_offset;
+
+	if (h->flags & ~VIRTIO_NET_HDR_NEEDS_CSUM || (sum && !has(e, VIRTIO_NET_F_CSUM)) ||
+	    (cut && (!has(e, VIRTIO_NET_F_HOST_TSO4) || !sum || !h->gso_size)) ||
+	    (!cut && h->gso_type != VIRTIO_NET_GSO_NONE) ||
+	    bytes > (cut ? NETIF_CUT_MAX : NETIF_FRAME_MAX) || (sum && at + 2 > bytes))
+		return false;
+	t->csum_start = sum ? h->csum_start : 0;
+	t->csum_at = sum ? (u16)at : 0;
+	t->mss = cut ? h->gso_size : 0;
+	return true;
 }
 
 /*
@@ -193,17 +230,22 @@ static int tx_fill(struct virtio_net *e, struct share_tx *t)
 
 	if (err)
 		return err;
-	if (bytes > NETIF_FRAME_MAX || h.gso_type != VIRTIO_NET_GSO_NONE || h.flags) {
+	if (!tx_wants(e, &h, bytes, t)) {
 		e->n.tx_dropped++;
 		return 0;
 	}
-	head = bytes <= COPY_BYTES ? bytes : SHARE_HEAD_MIN;
+	head = bytes <= COPY_BYTES || (t->csum_at && t->csum_at + 2u > SHARE_HEAD_MIN) ?
+	       bytes : SHARE_HEAD_MIN;
 	err = tx_segs(e, t, sizeof(h) + head);
 	if (err == -E2BIG) {
 		head = bytes;
 		t->n = 0;
 	} else if (err) {
 		return err;
+	}
+	if (head > NETIF_FRAME_MAX) { /* to be cut, and in too many pieces */
+		e->n.tx_dropped++;
+		return 0;
 	}
 	err = virtq_copy_in(q, &e->chain, sizeof(h), t->head, head);
 	if (err)
@@ -493,8 +535,7 @@ static void set_status(struct virtio_net *e, u8 v)
 		return;
 	e->status |= v & (u8)~VIRTIO_STATUS_NEEDS_RESET;
 	if (!(was & VIRTIO_STATUS_FEATURES_OK) && (v & VIRTIO_STATUS_FEATURES_OK)) {
-		if ((e->features & ~FEATURES) || !has(e, VIRTIO_F_VERSION_1) ||
-		    (has(e, VIRTIO_NET_F_CTRL_RX) && !has(e, VIRTIO_NET_F_CTRL_VQ)))
+		if (!features_ok(e))
 			e->status &= (u8)~VIRTIO_STATUS_FEATURES_OK;
 		for (u32 i = 0; i < QUEUES; i++) {
 			e->q[i].event_idx = has(e, VIRTIO_F_RING_EVENT_IDX);
@@ -524,7 +565,7 @@ static void common_image(const struct virtio_net *e, u8 *c)
 
 	memset(c, 0, VIRTIO_COMMON_BYTES);
 	put(c + VIRTIO_COMMON_DFSELECT, e->df_select, 4);
-	put(c + VIRTIO_COMMON_DF, e->df_select < 2 ? FEATURES >> (32 * e->df_select) : 0, 4);
+	put(c + VIRTIO_COMMON_DF, e->df_select < 2 ? offered(e) >> (32 * e->df_select) : 0, 4);
 	put(c + VIRTIO_COMMON_GFSELECT, e->gf_select, 4);
 	put(c + VIRTIO_COMMON_GF, e->gf_select < 2 ? e->features >> (32 * e->gf_select) : 0, 4);
 	put(c + VIRTIO_COMMON_MSIX, e->config_vector, 2);

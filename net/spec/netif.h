@@ -15,6 +15,9 @@
 #define NETIF_HEAD_BYTES 14 /* Ethernet's header */
 #define NETIF_FRAME_MAX 1518 /* with a VLAN tag, without FCS */
 #define NETIF_TX_SEGS_MAX 8
+/* A frame that the card cuts: as long as an IPv4 packet may be, in more segments. */
+#define NETIF_CUT_MAX (NETIF_HEAD_BYTES + 65535)
+#define NETIF_CUT_SEGS_MAX 32
 #define NETIF_MULTICAST_MAX 32
 
 struct netif_seg {
@@ -32,6 +35,14 @@ struct netif_tx {
 	 * inverted there. Only with NETIF_CSUM, TCP or UDP over IPv4, both in segs[0].
 	 */
 	u16 csum_start, csum_at;
+	/*
+	 * Not 0: the card makes frames of it, each with the first header_bytes,
+	 * which are in segs[0], and mss bytes of the rest. Only with NETIF_TSO; TCP
+	 * over IPv4 without a tag, and csum_start as above. Length and sum in the IP
+	 * header are 0, and what stands at csum_at is the sum of the pseudo header
+	 * without its length.
+	 */
+	u16 mss, header_bytes;
 	/* Somebody waits for done(): the card may ring when it is sent. */
 	bool bell;
 	void (*done)(void *ctx); /* from poll(), once; the segments are free again */
@@ -40,6 +51,7 @@ struct netif_tx {
 
 enum netif_feature {
 	NETIF_CSUM = 1, /* checksums of frames that go out */
+	NETIF_TSO = 2, /* TCP segments that go out; with NETIF_CSUM */
 };
 
 /* What passes besides the card's own address and broadcasts. */

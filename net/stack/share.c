@@ -7,7 +7,8 @@
  * Frames to send wait in a queue for each user, both bounded: the guest's by
  * its slots, the VMM's by VMM_QUEUE. The real card's ring is filled from both
  * by deficit round robin in bytes: with both waiting each gets half the wire,
- * whatever the sizes of its frames; alone, either gets all of it.
+ * whatever the sizes of its frames; alone, either gets all of it. A frame that
+ * the card cuts counts as what it is cut from.
  *
  *	slot:	free -> share_tx_get() -> share_tx_put() -> queued -> card -> free
  *		              (refused: done() at once)     (flushed: done())
@@ -22,6 +23,7 @@
 
 #include <string.h>
 
+#include "base/endian.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/plat.h"
@@ -30,6 +32,14 @@
 #define QUANTUM_BYTES 3072
 /* Anything shorter is made this long, as the wire wants it. */
 #define FRAME_MIN 60u
+
+#define ETH_TYPE_AT 12u
+#define ETH_IPV4 0x0800u
+#define IP_HEAD_MIN 20u
+#define IP_TCP 6u
+#define IP_UDP 17u
+#define TCP_SUM_AT 16u
+#define TCP_HEAD_MIN 20u
 
 enum user { GUEST, VMM, USERS };
 
@@ -97,10 +107,11 @@ static void slot_done(void *ctx)
 static int send_guest(struct share *s, u32 *bytes)
 {
 	struct slot *d = &s->slots[s->queue[s->qhead]];
-	struct netif_seg segs[NETIF_TX_SEGS_MAX] = { { d->head_pa, d->t.head_bytes } };
+	struct netif_seg segs[NETIF_CUT_SEGS_MAX] = { { d->head_pa, d->t.head_bytes } };
 	struct netif_tx tx = {
 		.segs = segs, .n = 1 + d->t.n, .csum_start = d->t.csum_start,
-		.csum_at = d->t.csum_at, .bell = true, .done = slot_done, .ctx = d,
+		.csum_at = d->t.csum_at, .mss = d->t.mss, .header_bytes = d->t.header_bytes,
+		.bell = true, .done = slot_done, .ctx = d,
 	};
 	int err;
 
@@ -145,7 +156,7 @@ static void send_all(struct share *s)
 {
 	while (s->qcount || s->vcount) {
 		enum user u = s->turn;
-		u32 bytes;
+		u32 bytes, most;
 
 		if (!waiting(s, u)) {
 			s->deficit[u] = 0; /* who has nothing to send saves nothing up */
@@ -159,7 +170,9 @@ static void send_all(struct share *s)
 		}
 		if ((u == GUEST ? send_guest : send_vmm)(s, &bytes))
 			return;
-		s->deficit[u] = MAX(s->deficit[u] - (s64)bytes, -(s64)QUANTUM_BYTES);
+		/* who had the wire for itself owes a frame at most */
+		most = MAX((u32)QUANTUM_BYTES, bytes);
+		s->deficit[u] = MAX(s->deficit[u] - (s64)bytes, -(s64)most);
 	}
 }
 
@@ -294,6 +307,59 @@ static u64 sum_bytes(u64 sum, const u8 *p, u32 n, bool *odd)
 	return sum;
 }
 
+/* The head has a plain IPv4 header, and what is summed begins behind it: its length; else 0. */
+static u32 ipv4_bytes(const struct share_tx *t)
+{
+	const u8 *ip = t->head + NETIF_HEAD_BYTES;
+	u32 bytes;
+
+	if (t->head_bytes < NETIF_HEAD_BYTES + IP_HEAD_MIN ||
+	    get_be16(t->head + ETH_TYPE_AT) != ETH_IPV4 || ip[0] >> 4 != 4)
+		return 0;
+	bytes = (ip[0] & 15) * 4u;
+	return bytes >= IP_HEAD_MIN && t->csum_start == NETIF_HEAD_BYTES + bytes ? bytes : 0;
+}
+
+/* Frames that are made longer have more than what their headers speak of: not those. */
+static bool card_sums(const struct share *s, const struct share_tx *t, u32 total)
+{
+	u8 proto = t->head[NETIF_HEAD_BYTES + 9];
+
+	return s->card->features & NETIF_CSUM && total >= FRAME_MIN && ipv4_bytes(t) &&
+	       (proto == IP_TCP || proto == IP_UDP);
+}
+
+/*
+ * May the card cut it? Then its header is made as the card wants it. What fits
+ * into one segment is an ordinary frame.
+ */
+static bool cut(struct share *s, struct share_tx *t, u32 total)
+{
+	u8 *ip = t->head + NETIF_HEAD_BYTES, *tcp = t->head + t->csum_start;
+	u32 ip_bytes = ipv4_bytes(t), sum = IP_TCP;
+
+	if (!(s->card->features & NETIF_TSO) || !ip_bytes || ip[9] != IP_TCP ||
+	    get_be16(ip + 6) & 0x3fff || t->csum_at != t->csum_start + TCP_SUM_AT ||
+	    t->csum_start + TCP_HEAD_MIN > t->head_bytes)
+		return false;
+	t->header_bytes = (u16)(t->csum_start + (tcp[12] >> 4) * 4u);
+	if (t->header_bytes < t->csum_start + TCP_HEAD_MIN || t->header_bytes > t->head_bytes ||
+	    t->header_bytes >= total || t->header_bytes + t->mss > NETIF_FRAME_MAX)
+		return false;
+	if (total - t->header_bytes <= t->mss) {
+		t->mss = 0;
+		return t->n <= SHARE_SEGS_MAX;
+	}
+	for (u32 i = 12; i < IP_HEAD_MIN; i += 2)
+		sum += get_be16(ip + i);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	tcp[TCP_SUM_AT] = (u8)(sum >> 8);
+	tcp[TCP_SUM_AT + 1] = (u8)sum;
+	ip[2] = ip[3] = ip[10] = ip[11] = 0;
+	return true;
+}
+
 /* What the card cannot do: the frame's sum from csum_start to its end, into the head. */
 static void checksum(struct share *s, struct share_tx *t)
 {
@@ -318,20 +384,23 @@ static void checksum(struct share *s, struct share_tx *t)
 /* May it go out? Then it is as the card wants it, and *total its length. */
 static bool acceptable(struct share *s, struct share_tx *t, u32 *total)
 {
+	u32 most = t->mss ? NETIF_CUT_MAX : NETIF_FRAME_MAX;
+
 	*total = t->head_bytes;
 	if (t->head_bytes < NETIF_HEAD_BYTES || t->head_bytes > SHARE_HEAD_ROOM ||
-	    t->n > SHARE_SEGS_MAX || (t->n && t->head_bytes < SHARE_HEAD_MIN)) {
+	    t->n > (t->mss ? SHARE_CUT_SEGS_MAX : SHARE_SEGS_MAX) ||
+	    (t->n && t->head_bytes < SHARE_HEAD_MIN)) {
 		s->n.tx_bad++;
 		return false;
 	}
 	for (u32 i = 0; i < t->n; i++) {
-		if (!t->segs[i].bytes || t->segs[i].bytes > NETIF_FRAME_MAX) {
+		if (!t->segs[i].bytes || t->segs[i].bytes > most) {
 			s->n.tx_bad++;
 			return false;
 		}
 		*total += t->segs[i].bytes;
 	}
-	if (*total > NETIF_FRAME_MAX) {
+	if (*total > most) {
 		s->n.tx_oversize++;
 		return false;
 	}
@@ -345,6 +414,10 @@ static bool acceptable(struct share *s, struct share_tx *t, u32 *total)
 		log_limited(LOG_WARN, "share: guest frame with the VMM's address dropped");
 		return false;
 	}
+	if (t->mss && !cut(s, t, *total)) {
+		s->n.tx_bad++;
+		return false;
+	}
 	return true;
 }
 
@@ -356,7 +429,7 @@ void share_tx_put(struct share *s, struct share_tx *t)
 		slot_done(d);
 		return;
 	}
-	if (t->csum_at && !(s->card->features & NETIF_CSUM))
+	if (t->csum_at && !t->mss && !card_sums(s, t, d->bytes))
 		checksum(s, t);
 	if (d->bytes < FRAME_MIN) { /* then it is all in the head */
 		memset(t->head + d->bytes, 0, FRAME_MIN - d->bytes);
@@ -387,6 +460,11 @@ bool share_link(struct share *s, u32 *mbps)
 		*mbps = up && s->card->ops->link_mbps ? s->card->ops->link_mbps(s->card) :
 			up ? 1000 : 0;
 	return up;
+}
+
+u32 share_features(const struct share *s)
+{
+	return s->card->features;
 }
 
 const u8 *share_mac(const struct share *s)

@@ -29,6 +29,7 @@
 /* What must be in the head, when the frame is that long: all that is looked at. */
 #define SHARE_HEAD_MIN 128u
 #define SHARE_SEGS_MAX (NETIF_TX_SEGS_MAX - 1)
+#define SHARE_CUT_SEGS_MAX (NETIF_CUT_SEGS_MAX - 1) /* with mss */
 
 struct share;
 
@@ -36,8 +37,14 @@ struct share_tx {
 	u8 *head; /* (c) SHARE_HEAD_ROOM bytes */
 	u32 head_bytes;
 	u32 n;
-	struct netif_seg segs[SHARE_SEGS_MAX];
+	struct netif_seg segs[SHARE_CUT_SEGS_MAX];
 	u16 csum_start, csum_at; /* as in struct netif_tx, done in software if need be; 0: none */
+	/*
+	 * Not 0: to be cut into segments of so many bytes, by the card (share_features());
+	 * complete headers in the head, as if there were no limit to a frame.
+	 */
+	u16 mss;
+	u16 header_bytes; /* the share's */
 	void (*done)(void *ctx); /* from share_tx_put(), share_tx_flush() or share_poll() */
 	void *ctx;
 };
@@ -61,7 +68,7 @@ struct share_counters {
 	u64 tx_guest_waits, tx_vmm_refused;
 };
 
-/** share_create() - 0, -ENOMEM. About 250 KiB, once. */
+/** share_create() - 0, -ENOMEM. About 300 KiB, once. */
 int share_create(struct netif_dev *card, struct share **out);
 /** share_destroy() - with nothing under way; for tests and tools */
 void share_destroy(struct share *s);
@@ -97,6 +104,8 @@ void share_tx_drop(struct share *s, struct share_tx *t);
 void share_filter(struct share *s, const struct netif_filter *f);
 /** share_link() - is the real port's link up? @mbps may be NULL */
 bool share_link(struct share *s, u32 *mbps);
+/** share_features() - what the card does for frames that go out: enum netif_feature */
+u32 share_features(const struct share *s);
 /** share_mac() - the address of both */
 const u8 *share_mac(const struct share *s);
 

@@ -20,10 +20,17 @@ static int tx(struct netif_dev *d, const struct netif_tx *t)
 
 	if (c->count == NET_CARD_RING)
 		return -ENOBUFS;
+	if ((t->csum_at && !(c->dev.features & NETIF_CSUM)) ||
+	    (t->mss && (!(c->dev.features & NETIF_TSO) || t->header_bytes > t->segs[0].bytes)))
+		plat_panic("card: asked for what it cannot do");
 	for (u32 k = 0; k < t->n; k++) {
-		if (!t->segs[k].bytes || n + t->segs[k].bytes > NETIF_FRAME_MAX)
+		u32 room = (u32)sizeof(c->ring[i].data) - MIN(n, (u32)sizeof(c->ring[i].data));
+
+		if (!t->segs[k].bytes ||
+		    n + t->segs[k].bytes > (t->mss ? NETIF_CUT_MAX : NETIF_FRAME_MAX))
 			plat_panic("card: a frame of nothing or too much");
-		memcpy(c->ring[i].data + n, plat_phys_to_virt(t->segs[k].pa), t->segs[k].bytes);
+		memcpy(c->ring[i].data + n, plat_phys_to_virt(t->segs[k].pa),
+		       MIN(t->segs[k].bytes, room));
 		n += t->segs[k].bytes;
 	}
 	c->ring[i].bytes = n;
@@ -37,8 +44,9 @@ void net_card_send(struct net_card *c, u32 n)
 	while (n-- && c->count) {
 		u32 i = c->head;
 
-		memcpy(c->last, c->ring[i].data, c->ring[i].bytes);
+		memcpy(c->last, c->ring[i].data, MIN(c->ring[i].bytes, (u32)sizeof(c->last)));
 		c->last_bytes = c->ring[i].bytes;
+		c->last_tx = c->ring[i].t;
 		c->sents++;
 		c->head = (i + 1) % NET_CARD_RING;
 		c->count--;

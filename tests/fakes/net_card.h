@@ -20,7 +20,8 @@ struct net_card {
 	struct { u8 data[2048]; u32 bytes; struct netif_tx t; } ring[NET_CARD_RING];
 	u32 head, count;
 	u8 last[2048];
-	u32 last_bytes, sents;
+	u32 last_bytes, sents; /* of a frame to be cut only the first 2 KiB are kept */
+	struct netif_tx last_tx;
 	const u8 *rx;
 	u32 rx_bytes;
 	bool rx_csum_ok;

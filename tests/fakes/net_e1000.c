@@ -78,6 +78,97 @@ static void reset(struct card *c)
 	R(c, E1000_EECD) = E1000_EECD_AUTO_RD;
 }
 
+static void put_be16(u8 *p, u32 v)
+{
+	p[0] = (u8)(v >> 8);
+	p[1] = (u8)v;
+}
+
+/* The sum from @from on, @more added, to @at. */
+static void insert_sum(u8 *f, u32 bytes, u32 from, u32 at, u32 more)
+{
+	for (u32 i = from; i < bytes; i++)
+		more += (i - from) & 1 ? f[i] : (u32)f[i] << 8;
+	while (more >> 16)
+		more = (more & 0xffff) + (more >> 16);
+	put_be16(f + at, ~more);
+}
+
+static void sent(struct card *c, const u8 *f, u32 bytes)
+{
+	u32 k = c->sents++ % CARD_SENT;
+
+	if (bytes > sizeof(c->sent[k].data))
+		plat_panic("card: frame too long");
+	memcpy(c->sent[k].data, f, bytes);
+	c->sent[k].bytes = bytes;
+}
+
+/* [82574 §7.3] of TCP over IPv4 */
+static void segment(struct card *c)
+{
+	const struct e1000_tx_context *x = &c->context;
+	u32 h = x->header_bytes, all = c->part_bytes - h;
+
+	if (FIELD_GET(E1000_TXX_BYTES, x->cmd) != all || !(x->cmd & E1000_TXC_TSE) ||
+	    !(x->cmd & E1000_TXC_TCP) || !(x->cmd & E1000_TXC_IP4) || !x->mss)
+		plat_panic("card: a context that does not fit");
+	for (u32 at = 0; at < all; at += x->mss) {
+		u32 n = MIN(all - at, (u32)x->mss), seq;
+		u8 f[2048], *ip = f + x->ipcss, *tcp = f + x->tucss;
+
+		if (h + n > sizeof(f))
+			plat_panic("card: segment too long");
+		memcpy(f, c->part, h);
+		memcpy(f + h, c->part + h + at, n);
+		put_be16(ip + 2, h + n - x->ipcss);
+		put_be16(ip + 4, ((u32)ip[4] << 8 | ip[5]) + at / x->mss);
+		insert_sum(f, x->ipcse + 1u, x->ipcss, x->ipcso, 0);
+		seq = ((u32)tcp[4] << 24 | tcp[5] << 16 | tcp[6] << 8 | tcp[7]) + at;
+		put_be16(tcp + 4, seq >> 16);
+		put_be16(tcp + 6, seq);
+		if (at + n < all)
+			tcp[13] &= (u8)~0x09;
+		insert_sum(f, h + n, x->tucss, x->tucso, h + n - x->tucss);
+		sent(c, f, h + n);
+	}
+}
+
+static void frame_end(struct card *c, u8 cmd, u8 popts)
+{
+	if (cmd & E1000_TXD_DEXT && cmd & E1000_TXD_TSE) {
+		segment(c);
+	} else {
+		if (popts & E1000_TXX_TXSM)
+			insert_sum(c->part, c->part_bytes, c->context.tucss, c->context.tucso, 0);
+		sent(c, c->part, c->part_bytes);
+	}
+	c->part_bytes = 0;
+}
+
+static void tx_one(struct card *c, struct e1000_tx_desc *d)
+{
+	const struct e1000_tx_data *x = (const void *)d;
+	bool extended = d->cmd & E1000_TXD_DEXT;
+	u32 bytes = extended ? FIELD_GET(E1000_TXX_BYTES, x->cmd) : d->bytes;
+
+	if (extended && FIELD_GET(E1000_TXX_TYPE, x->cmd) == E1000_TXX_CONTEXT) {
+		if (c->part_bytes)
+			plat_panic("card: a context inside a frame");
+		memcpy(&c->context, d, sizeof(c->context));
+		c->contexts++;
+		return;
+	}
+	if (c->part_bytes + bytes > sizeof(c->part))
+		plat_panic("card: endless frame");
+	memcpy(c->part + c->part_bytes, (void *)(uintptr_t)d->addr, bytes);
+	c->part_bytes += bytes;
+	if (d->cmd & E1000_TXD_EOP)
+		frame_end(c, d->cmd, extended ? x->popts : 0);
+	if (d->cmd & E1000_TXD_RS)
+		d->status |= E1000_TXD_DD;
+}
+
 void card_tx_run(struct card *c)
 {
 	u32 n = R(c, E1000_TDLEN) / 16;
@@ -92,21 +183,7 @@ void card_tx_run(struct card *c)
 		u32 i = R(c, E1000_TDH);
 		struct e1000_tx_desc *d = must_reach(c, base + 16ull * i, 16);
 
-		if (c->part_bytes + d->bytes > sizeof(c->part))
-			plat_panic("card: endless frame");
-		memcpy(c->part + c->part_bytes, (void *)(uintptr_t)d->addr, d->bytes);
-		c->part_bytes += d->bytes;
-		if (d->cmd & E1000_TXD_EOP) {
-			u32 k = c->sents++ % CARD_SENT;
-
-			if (c->part_bytes > sizeof(c->sent[k].data))
-				plat_panic("card: frame too long");
-			memcpy(c->sent[k].data, c->part, c->part_bytes);
-			c->sent[k].bytes = c->part_bytes;
-			c->part_bytes = 0;
-		}
-		if (d->cmd & E1000_TXD_RS)
-			d->status |= E1000_TXD_DD;
+		tx_one(c, d);
 		R(c, E1000_TDH) = (i + 1) % n;
 	}
 	if (c->sents != sents)

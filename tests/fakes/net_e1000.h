@@ -1,7 +1,8 @@
 /*
  * net_e1000.h - an 82574 as far as its driver can see it
  *
- * Registers, legacy descriptor rings, interrupt causes with auto-clear and
+ * Registers, descriptor rings (extended ones for what is sent, too: checksums
+ * and TCP segmentation are done as the card does them), interrupt causes with auto-clear and
  * auto-mask, a PHY that answers; behind a struct bus_dev. Every address that
  * the driver gives the card is checked against the memory it was given.
  */
@@ -35,8 +36,10 @@ struct card {
 	struct { u8 data[2048]; u32 bytes; } *sent; /* CARD_SENT of them */
 	u32 sents;
 	u16 phy[32];
-	u8 part[16384]; /* the frame being gathered */
+	u8 part[65536 + 4096]; /* the frame being gathered */
 	u32 part_bytes;
+	struct e1000_tx_context context;
+	u32 contexts;
 	void (*on_write)(struct card *c, u32 off, u32 v); /* races */
 };
 

@@ -139,6 +139,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 			1ull << VIRTIO_F_RING_INDIRECT_DESC | 1ull << VIRTIO_NET_F_MRG_RXBUF |
 			1ull << VIRTIO_NET_F_CTRL_VQ | 1ull << VIRTIO_NET_F_CTRL_RX;
 
+	u32 kind;
+
 	plat_host_quiet = true;
 	in = data;
 	left = n;
@@ -146,7 +148,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (!c.nic && net_card_init(&c, virtio_net_create))
 		return 0;
 	memset(c.ram, 0, sizeof(c.ram));
-	setup(take(1) & 1 ? all : 1ull << VIRTIO_F_VERSION_1);
+	kind = (u32)take(1);
+	c.dev.features = kind & 2 ? NETIF_CSUM | NETIF_TSO : 0;
+	setup((kind & 1 ? all : 1ull << VIRTIO_F_VERSION_1) |
+	      (kind & 2 ? 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 : 0));
 	for (u32 i = 0; i < STEPS && left; i++)
 		step();
 	c.no_dma = false;

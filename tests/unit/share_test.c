@@ -45,12 +45,12 @@ static const struct sorter_vmm vmm = { own_ip, own_xid, owns_tcp };
 
 static struct {
 	struct netif_dev dev;
-	struct { u8 data[2048]; u32 bytes; struct netif_tx t; } ring[CARD_RING];
+	struct { u8 data[NETIF_CUT_MAX]; u32 bytes; struct netif_tx t; } ring[CARD_RING];
 	u32 head, count, room;
 	u64 sent[2], sents; /* bytes by first byte of source MAC: 'g' or 'v' */
-	u8 last[2048];
+	u8 last[NETIF_CUT_MAX];
 	u32 last_bytes;
-	u16 last_csum_start, last_csum_at;
+	struct netif_tx last_tx;
 	u8 rx[16][2048];
 	u32 rx_bytes[16], rxs;
 	bool link;
@@ -68,7 +68,7 @@ static int card_tx(struct netif_dev *d, const struct netif_tx *t)
 		memcpy(card.ring[i].data + n, plat_phys_to_virt(t->segs[k].pa), t->segs[k].bytes);
 		n += t->segs[k].bytes;
 	}
-	assert_in_range(n, 60, NETIF_FRAME_MAX);
+	assert_in_range(n, 60, t->mss ? NETIF_CUT_MAX : NETIF_FRAME_MAX);
 	card.ring[i].bytes = n;
 	card.ring[i].t = *t;
 	card.count++;
@@ -85,8 +85,7 @@ static void card_send(u32 n)
 		card.sent[card.ring[i].data[6] == 'v'] += card.ring[i].bytes;
 		memcpy(card.last, card.ring[i].data, card.ring[i].bytes);
 		card.last_bytes = card.ring[i].bytes;
-		card.last_csum_start = card.ring[i].t.csum_start;
-		card.last_csum_at = card.ring[i].t.csum_at;
+		card.last_tx = card.ring[i].t;
 		card.head = (i + 1) % CARD_RING;
 		card.count--;
 		card.ring[i].t.done(card.ring[i].t.ctx);
@@ -492,19 +491,40 @@ static u32 sum(const u8 *p, u32 n)
 	return v;
 }
 
+/* A header that the card can do something with: TCP or UDP over IPv4, pure and simple. */
+static void plain_header(u8 *f, u8 proto, u32 ip_bytes, u32 tcp_bytes)
+{
+	u8 *ip = f + NETIF_HEAD_BYTES;
+
+	f[12] = 8;
+	f[13] = 0;
+	ip[0] = (u8)(0x40 | ip_bytes / 4);
+	ip[6] = 0x40; /* not to be fragmented */
+	ip[7] = 0;
+	ip[9] = proto;
+	memcpy(ip + 12, "\x0a\x00\x00\x64\x0a\x00\x00\x01", 8);
+	ip[ip_bytes + 12] = (u8)(tcp_bytes << 2);
+}
+
 static void checksums(void **state)
 {
+	static const struct { u32 features; u8 proto; bool card; } rounds[] = {
+		{ 0, 6, false }, { NETIF_CSUM, 0, false }, { NETIF_CSUM, 6, true },
+		{ NETIF_CSUM, 17, true }, { NETIF_CSUM, 1, false }, { 0, 0, false },
+	};
 	u8 f[1500];
 
 	(void)state;
 	start();
-	for (u32 round = 0; round < 3; round++)
+	for (u32 round = 0; round < ARRAY_SIZE(rounds); round++)
 		for (u32 n = 200; n < 1500; n += 13) {
 			struct share_tx *t = share_tx_get(s);
 
 			for (u32 i = 0; i < n; i++)
 				f[i] = (u8)(i * 31 + n);
 			f[12] = 0x88;
+			if (rounds[round].proto)
+				plain_header(f, rounds[round].proto, 20, 20);
 			memcpy(t->head, f, 131);
 			t->head_bytes = 131;
 			t->segs[0] = (struct netif_seg){ plat_virt_to_phys(f + 131), 33 };
@@ -513,21 +533,148 @@ static void checksums(void **state)
 			t->csum_start = 34;
 			t->csum_at = 50;
 			t->done = done;
-			card.dev.features = round == 2 ? NETIF_CSUM : 0;
+			card.dev.features = rounds[round].features;
 			share_tx_put(s, t);
 			card_send(1);
 			assert_int_equal(card.last_bytes, n);
-			if (round == 2) {
-				assert_int_equal(card.last_csum_at, 50);
-				assert_int_equal(card.last_csum_start, 34);
+			if (rounds[round].card) {
+				assert_int_equal(card.last_tx.csum_at, 50);
+				assert_int_equal(card.last_tx.csum_start, 34);
 				assert_memory_equal(card.last, f, n);
 				continue;
 			}
+			assert_int_equal(card.last_tx.csum_at, 0);
 			/* the field held a part of the sum: now all of it gives that again */
 			u32 v = sum(card.last + 34, n - 34) + (u32)(f[50] << 8 | f[51]);
 
 			assert_int_equal((v & 0xffff) + (v >> 16), 0xffff);
 		}
+	stop();
+}
+
+/* A frame made longer has more than its headers say: its sum is not the card's. */
+static void checksum_of_a_short_frame(void **state)
+{
+	struct share_tx *t;
+
+	(void)state;
+	for (u32 n = 54; n < 64; n++) {
+		start();
+		card.dev.features = NETIF_CSUM;
+		t = share_tx_get(s);
+		memset(t->head, 0x35, n);
+		plain_header(t->head, 6, 20, 20);
+		t->head_bytes = n;
+		t->csum_start = 34;
+		t->csum_at = 50;
+		share_tx_put(s, t);
+		card_send(1);
+		assert_int_equal(card.last_tx.csum_at, n < 60 ? 0 : 50);
+		stop();
+	}
+}
+
+/* @bytes of the guest's for the card to cut; false: refused. */
+static bool guest_cuts(u8 *f, u32 bytes, u32 head, u32 ip_bytes, u16 mss)
+{
+	struct share_tx *t = share_tx_get(s);
+	u32 piece = MAX(bytes / 20 + 1, 190u);
+	u64 sents = card.sents;
+
+	assert_non_null(t);
+	memcpy(t->head, f, head);
+	t->head_bytes = head;
+	for (u32 at = head; at < bytes; at += t->segs[t->n++].bytes) {
+		t->segs[t->n].pa = plat_virt_to_phys(f + at);
+		t->segs[t->n].bytes = MIN(bytes - at, piece);
+	}
+	t->csum_start = (u16)(NETIF_HEAD_BYTES + ip_bytes);
+	t->csum_at = (u16)(t->csum_start + 16);
+	t->mss = mss;
+	t->done = done;
+	share_tx_put(s, t);
+	card_send(1);
+	return card.sents > sents;
+}
+
+static void segmentation(void **state)
+{
+	static u8 f[NETIF_CUT_MAX + 100];
+
+	(void)state;
+	start();
+	card.dev.features = NETIF_CSUM | NETIF_TSO;
+	for (u32 n = 1600; n <= NETIF_CUT_MAX; n += 1 + n / 3)
+		for (u32 ip = 20; ip <= 60; ip += 20)
+			for (u32 tcp = 20; tcp <= 60 && ip + tcp <= 100; tcp += 20) {
+				u32 h = 14 + ip + tcp;
+
+				memset(f, 0x77, sizeof(f));
+				plain_header(f, 6, ip, tcp);
+				assert_true(guest_cuts(f, n, SHARE_HEAD_MIN, ip, 1400));
+				assert_int_equal(card.last_bytes, n);
+				assert_int_equal(card.last_tx.mss, 1400);
+				assert_int_equal(card.last_tx.header_bytes, h);
+				/* addresses and protocol: a00 + 64 + a00 + 1 + 6 */
+				assert_memory_equal(card.last + 14 + ip + 16, "\x14\x6b", 2);
+				assert_memory_equal(card.last + 16, "\0\0", 2);
+				assert_memory_equal(card.last + 24, "\0\0", 2);
+				assert_memory_equal(card.last + h, f + h, n - h);
+			}
+	/* what fits into one segment is a frame like others */
+	memset(f, 0x77, sizeof(f));
+	plain_header(f, 6, 20, 20);
+	assert_true(guest_cuts(f, 54 + 1400, SHARE_HEAD_MIN, 20, 1400));
+	assert_int_equal(card.last_tx.mss, 0);
+	assert_int_equal(card.last_tx.csum_at, 50);
+	assert_memory_equal(card.last, f, 54 + 1400);
+	/* and has no more pieces than they */
+	assert_false(guest_cuts(f, 54 + 1464, SHARE_HEAD_MIN, 20, 1464));
+	stop();
+}
+
+/* What the card would make nonsense of, or more of than a frame. */
+static void bad_segmentation_requests(void **state)
+{
+	static u8 f[NETIF_CUT_MAX + 100];
+	u32 bad = 0;
+
+	(void)state;
+	start();
+	for (u32 i = 0; i < 14; i++) {
+		u32 n = 8000, ip = 20;
+		u16 mss = 1400;
+
+		card.dev.features = NETIF_CSUM | NETIF_TSO;
+		memset(f, 0x77, sizeof(f));
+		plain_header(f, 6, 20, 20);
+		switch (i) {
+		case 0: card.dev.features = NETIF_CSUM; break;
+		case 1: f[12] = 0x81; break; /* a tag */
+		case 2: f[14] = 0x65; break; /* IPv6 */
+		case 3: f[14] = 0x44; break; /* header too short */
+		case 4: f[20] = 0x20; break; /* a fragment */
+		case 5: f[21] = 1; break; /* another */
+		case 6: f[23] = 17; break; /* UDP */
+		case 7: f[46] = 0x40; break; /* TCP header too short */
+		case 8: f[14] = 0x4f, ip = 60, f[86] = 0xf0; break; /* headers beyond the head */
+		case 9: ip = 24; break; /* begins elsewhere */
+		case 10: mss = 1500; break;
+		case 11: mss = 65535; break;
+		case 12: n = NETIF_CUT_MAX + 1; break;
+		case 13: n = 53; break; /* not even the headers */
+		}
+		if (guest_cuts(f, n, MIN(n, SHARE_HEAD_MIN), ip, mss)) {
+			print_error("case %u\n", i);
+			fail();
+		}
+		assert_int_equal(dones, ++bad);
+	}
+	/* as it was, it goes */
+	card.dev.features = NETIF_CSUM | NETIF_TSO;
+	memset(f, 0x77, sizeof(f));
+	plain_header(f, 6, 20, 20);
+	assert_true(guest_cuts(f, 8000, SHARE_HEAD_MIN, 20, 1400));
 	stop();
 }
 
@@ -700,6 +847,9 @@ int main(void)
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(checksums),
 		cmocka_unit_test(bad_checksum_requests),
+		cmocka_unit_test(checksum_of_a_short_frame),
+		cmocka_unit_test(segmentation),
+		cmocka_unit_test(bad_segmentation_requests),
 		cmocka_unit_test(neither_starves),
 		cmocka_unit_test(small_beside_a_flood),
 		cmocka_unit_test(room_is_told),

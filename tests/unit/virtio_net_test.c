@@ -18,6 +18,7 @@
 #define BASE (F(F_VERSION_1) | F(NET_F_MAC) | F(NET_F_STATUS))
 #define ALL (BASE | F(NET_F_MRG_RXBUF) | F(NET_F_CTRL_VQ) | F(NET_F_CTRL_RX) | \
 	     F(NET_F_GUEST_CSUM) | F(F_RING_INDIRECT_DESC) | F(F_RING_EVENT_IDX))
+#define OFFLOADS (ALL | F(NET_F_CSUM) | F(NET_F_HOST_TSO4))
 #define STATUS VIRTIO_COMMON_STATUS
 #define DEVICE 0x1000
 #define NOTIFY 0x3000
@@ -236,6 +237,24 @@ static void negotiation(void **state)
 	stop();
 }
 
+/* What the real card does with frames that go out is offered, and nothing else. */
+static void offloads_are_the_cards(void **state)
+{
+	(void)state;
+	start(0, 0);
+	c.dev.features = NETIF_CSUM;
+	assert_true(offered() & F(NET_F_CSUM));
+	assert_false(offered() & F(NET_F_HOST_TSO4));
+	assert_true(negotiate(ALL | F(NET_F_CSUM)));
+	assert_false(negotiate(ALL | F(NET_F_CSUM) | F(NET_F_HOST_TSO4)));
+	c.dev.features = NETIF_CSUM | NETIF_TSO;
+	assert_true(offered() & F(NET_F_HOST_TSO4));
+	assert_true(negotiate(OFFLOADS));
+	assert_false(negotiate(ALL | F(NET_F_HOST_TSO4)));
+	assert_false(offered() & (F(NET_F_HOST_TSO6) | F(NET_F_GUEST_TSO4)));
+	stop();
+}
+
 static void capabilities(void **state)
 {
 	u8 cap[20];
@@ -260,7 +279,7 @@ static void capabilities(void **state)
 
 static void send(struct gq *q, u32 at, u32 bytes, u32 pieces, bool indirect)
 {
-	u32 p[40][2] = { { at, HDR } }, n = 1, left = bytes, pos = at + HDR;
+	u32 p[80][2] = { { at, HDR } }, n = 1, left = bytes, pos = at + HDR;
 
 	memset(c.ram + at, 0, HDR);
 	while (left) {
@@ -283,7 +302,7 @@ static void transmits(void **state)
 	for (u32 kind = 0; kind < 2; kind++) {
 		start(kind ? ALL : BASE, 64);
 		for (u32 n = 14; n <= NETIF_FRAME_MAX; n += 1 + n / 50) {
-			for (u32 pieces = 1; pieces <= 20; pieces += 3) {
+			for (u32 pieces = 1; pieces <= 40; pieces += 3) {
 				u32 at = space(n + HDR), sents = c.sents;
 
 				pattern(c.ram + at + HDR, n, n + pieces);
@@ -322,6 +341,94 @@ static void frames_that_no_card_sends(void **state)
 		bell(VIRTIO_NET_Q_TX);
 		assert_int_equal(c.count, 0);
 		assert_true(used(q, &id, &len));
+	}
+	assert_int_equal(virtio_net_stats(c.nic)->broken, 0);
+	stop();
+}
+
+/* TCP over IPv4, its header of 54 bytes; what is to be done with it in front. */
+static void send_tcp(u32 bytes, u32 pieces, struct virtio_net_hdr h)
+{
+	u32 at = space(bytes + HDR);
+	u8 *f = c.ram + at + HDR;
+
+	pattern(f, bytes, bytes);
+	memcpy(f + 12, "\x08\0\x45\0\0\0\0\0\x40\0\x40\x06\0\0"
+		       "\x0a\0\0\x02\x0a\0\0\x03", 22);
+	f[46] = 0x50;
+	send(&gq[VIRTIO_NET_Q_TX], at, bytes, pieces, true);
+	memcpy(c.ram + at, &h, HDR);
+	bell(VIRTIO_NET_Q_TX);
+}
+
+static void offloads(void **state)
+{
+	struct virtio_net_hdr h = { .flags = VIRTIO_NET_HDR_NEEDS_CSUM, .csum_start = 34,
+				    .csum_offset = 16, .gso_size = 1000 };
+	struct gq *q = &gq[VIRTIO_NET_Q_TX];
+	u32 id, len;
+
+	(void)state;
+	start(0, 0);
+	c.dev.features = NETIF_CSUM | NETIF_TSO;
+	drive(OFFLOADS, 256);
+	for (u32 n = 70; n < 1514; n += 101)
+		for (u32 pieces = 1; pieces < 40; pieces += 19) {
+			send_tcp(n, pieces, h);
+			net_card_send(&c, 1);
+			assert_int_equal(c.last_bytes, n);
+			assert_int_equal(c.last_tx.csum_start, 34);
+			assert_int_equal(c.last_tx.csum_at, 50);
+			assert_int_equal(c.last_tx.mss, 0);
+			assert_true(used(q, &id, &len));
+		}
+	h.gso_type = VIRTIO_NET_GSO_TCPV4;
+	for (u32 n = 1600; n <= NETIF_CUT_MAX; n += n / 3)
+		for (u32 pieces = 1; pieces < 31; pieces += 13) {
+			send_tcp(n, pieces, h);
+			assert_false(used(q, &id, &len));
+			net_card_send(&c, 1);
+			assert_int_equal(c.last_bytes, n);
+			assert_int_equal(c.last_tx.mss, 1000);
+			assert_int_equal(c.last_tx.header_bytes, 54);
+			assert_true(used(q, &id, &len));
+		}
+	assert_int_equal(virtio_net_stats(c.nic)->tx_dropped, 0);
+	stop();
+}
+
+/* Dropped like any frame that no card sends; the queue goes on. */
+static void bad_offloads(void **state)
+{
+	static const struct { u32 bytes, pieces; struct virtio_net_hdr h; } bad[] = {
+#define CSUM VIRTIO_NET_HDR_NEEDS_CSUM
+#define TCPV4 VIRTIO_NET_GSO_TCPV4
+		{ 1600, 1, { CSUM, 0, 0, 0, 34, 16, 0 } },
+		{ 100, 1, { CSUM, 0, 0, 0, 34, 65, 0 } },
+		{ 100, 1, { CSUM, 0, 0, 0, 65535, 65535, 0 } },
+		{ 100, 1, { CSUM | 4, 0, 0, 0, 34, 16, 0 } },
+		{ 5000, 1, { 0, TCPV4, 0, 1000, 34, 16, 0 } },
+		{ 5000, 1, { CSUM, TCPV4, 0, 0, 34, 16, 0 } },
+		{ 5000, 1, { CSUM, TCPV4 | VIRTIO_NET_GSO_ECN, 0, 1000, 34, 16, 0 } },
+		{ 5000, 1, { CSUM, VIRTIO_NET_GSO_TCPV6, 0, 1000, 34, 16, 0 } },
+		{ 5000, 1, { CSUM, VIRTIO_NET_GSO_UDP, 0, 1000, 34, 16, 0 } },
+		{ 5000, 40, { CSUM, TCPV4, 0, 1000, 34, 16, 0 } },
+		{ 5000, 1, { CSUM, TCPV4, 0, 2000, 34, 16, 0 } },
+		{ 5000, 1, { CSUM, TCPV4, 0, 1000, 300, 16, 0 } },
+		{ NETIF_CUT_MAX + 1, 1, { CSUM, TCPV4, 0, 1000, 34, 16, 0 } },
+	};
+	u32 id, len;
+
+	(void)state;
+	start(0, 0);
+	c.dev.features = NETIF_CSUM | NETIF_TSO;
+	drive(OFFLOADS, 256);
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+		send_tcp(bad[i].bytes, bad[i].pieces, bad[i].h);
+		if (c.count)
+			print_error("case %u\n", i);
+		assert_int_equal(c.count, 0);
+		assert_true(used(&gq[VIRTIO_NET_Q_TX], &id, &len));
 	}
 	assert_int_equal(virtio_net_stats(c.nic)->broken, 0);
 	stop();
@@ -709,9 +816,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(negotiation),
+		cmocka_unit_test(offloads_are_the_cards),
 		cmocka_unit_test(capabilities),
 		cmocka_unit_test(transmits),
 		cmocka_unit_test(frames_that_no_card_sends),
+		cmocka_unit_test(offloads),
+		cmocka_unit_test(bad_offloads),
 		cmocka_unit_test(a_full_card),
 		cmocka_unit_test(receives),
 		cmocka_unit_test(lost_frames),
