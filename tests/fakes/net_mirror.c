@@ -178,6 +178,24 @@ static void starve(u8 *f, u32 n)
 	tcp_sum(f, n);
 }
 
+/* One more option: a maximum segment size of 1, as a SYN alone may have it. */
+static u32 name_mss(u8 *f, u32 n)
+{
+	static const u8 option[4] = { 2, 4, 0, 1 };
+	u8 *t = f + 34, *end = t + (t[12] >> 4) * 4;
+
+	if (get_be16(t) != 8080 || t[13] & 2 || n + 4 > NETIF_FRAME_MAX)
+		return n;
+	memmove(end + 4, end, n - (u32)(end - f));
+	memcpy(end, option, 4);
+	t[12] = (u8)(t[12] + 0x10);
+	put_be16(f + 16, get_be16(f + 16) + 4u);
+	put_be16(f + 24, 0);
+	put_be16(f + 24, ip_sum(f + 14, 20));
+	tcp_sum(f, n + 4);
+	return n + 4;
+}
+
 /* Turn a SYN, addresses swapped, into the answer of a machine where nobody listens. */
 static u32 refuse(u8 *f)
 {
@@ -217,6 +235,8 @@ static void tcp(struct mirror *m, u8 *f, u32 n)
 		n = refuse(f);
 	if (m->no_scaling)
 		strip_scaling(f, n);
+	if (m->late_mss)
+		n = name_mss(f, n);
 	if (m->no_window)
 		starve(f, n);
 	if (m->corrupt_every && n > 600 && m->tcp_count % m->corrupt_every == 0)

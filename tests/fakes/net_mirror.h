@@ -22,6 +22,7 @@ struct mirror {
 	bool dhcp; /* answer DHCP, offer MIRROR_OUR_IP */
 	bool no_scaling; /* the peer knows no window scaling */
 	bool no_window; /* the peer's SYN offers no window, what follows a tiny one */
+	bool late_mss; /* the peer names a segment size in all but its SYN */
 	bool refuse; /* the peer answers SYNs with RST */
 	bool no_tcp; /* swallow TCP: a dead peer */
 	u32 drop_every, corrupt_every; /* 0: never; damage hits long frames */

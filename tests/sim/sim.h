@@ -10,7 +10,8 @@
  *	source.c	versions of an image; a server that is late, gone, wrong
  *	model.c		what each sector of the guest's disk may hold
  *	guest.c		the guest's requests, overlapping and in any order
- *	world.c		one world: boots, faults, the admin, what must hold
+ *	world.c		one world: boots, the admin, what must hold
+ *	damage.c	what rots on its disk, and which errors that excuses
  *	main.c		the command line, replay, shrinking
  *
  * Everything that is random comes from streams seeded by (seed, boot, stream),
@@ -228,7 +229,7 @@ void sim_guest_read(u64 first, u32 n, int *err, u8 *out);
 void sim_guest_flush(int *err);
 extern u64 sim_ops, sim_errors;
 
-/* What world.c says about an error that the guest got. */
+/* What damage.c says about an error that the guest got. */
 void sim_explain(enum blk_op op, u64 first, u32 n, int err);
 
 /* ---------------------------------------------------------------- world.c */

@@ -562,6 +562,20 @@ static void peer_without_a_window(void **state)
 	run_until(w->done == CHUNKS, 20);
 }
 
+/* What says after its SYN how long a segment is gets no further, and nothing is cut anew. */
+static void peer_with_a_late_segment_size(void **state)
+{
+	(void)state;
+	w->wire.late_mss = true;
+	for (u32 i = 0; i < CHUNKS; i++)
+		fetch(i, SOURCE_DEMAND);
+	run_for(30 * NS_PER_SEC);
+	assert_int_equal(w->done, 0);
+	assert_true(stack_counters()->rx_refused > 0);
+	w->wire.late_mss = false;
+	run_until(w->done == CHUNKS, 30);
+}
+
 static void full_ring(void **state)
 {
 	(void)state;
@@ -745,6 +759,7 @@ int main(void)
 		T(lying_card),
 		T(peer_without_scaling),
 		T(peer_without_a_window),
+		T(peer_with_a_late_segment_size),
 		T(full_ring),
 		T(unasked_frames_get_no_answer),
 		cmocka_unit_test_setup_teardown(lease, setup_dhcp, teardown),
