@@ -92,10 +92,10 @@ def package(build, to):
 
 
 class CleanDebian:
-    """@enter comes before every command that does not want the network outside: a network namespace."""
+    """One, unpacked at @root."""
 
-    def __init__(self, build, root, enter=()):
-        self.root, self.enter = os.path.realpath(root), list(enter)
+    def __init__(self, build, root):
+        self.root = os.path.realpath(root)
         tar = base(build)
         os.makedirs(self.root)
         try:
@@ -110,19 +110,15 @@ class CleanDebian:
     def path(self, *parts):
         return os.path.join(self.root, *parts)
 
-    def read(self, path):
-        with open(self.path(path), encoding="utf-8", errors="replace") as f:
-            return f.read()
-
     def write(self, path, text, mode=0o644):
         with open(self.path(path), "w", encoding="utf-8") as f:
             f.write(text)
         os.chmod(self.path(path), mode)
 
-    def sh(self, script, outside=False, limit=600):
+    def sh(self, script, limit=600):
         """Run a script as root in root's home; its output. It stops at the first command that fails."""
         inside = 'mount --bind /proc "$0/proc" && exec chroot "$0" /bin/sh -exc "$1"'
-        return command([*([] if outside else self.enter), "unshare", "--mount", "sh", "-c", inside, self.root, "cd /root\n" + script],
+        return command(["unshare", "--mount", "sh", "-c", inside, self.root, "cd /root\n" + script],
                        timeout=limit * PATIENCE, env=dict(os.environ, HOME="/root", PATH="/usr/sbin:/usr/bin:/sbin:/bin",
                                                           DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8"))
 
