@@ -355,8 +355,10 @@ int image_build(const struct build_params *p, struct build_result *r)
 		pages = calloc(b.m.page_count, SHA256_BYTES);
 		err = b.digests && pages ? 0 : -ENOMEM;
 	}
+	cli_be_self(); /* who opened the disk: its owner's alone are file and socket */
 	for (unsigned int i = 0; !err && i < p->threads; i++)
 		err = worker_init(&workers[i], &b);
+	cli_be_owner(p->dir);
 	if (!err)
 		err = run_workers(&b, workers, p->threads);
 	r->unique = b.set.count;

@@ -259,6 +259,7 @@ out:
 no_data:
 	key_free(key);
 no_key:
+	cli_be_self();
 	source_close(&source);
 	return ret;
 }

@@ -296,6 +296,26 @@ def test_other_formats(own_site, tmp_path):
     assert str(tmp_path) not in ps  # no qemu-nbd stays
 
 
+def test_build_for_another_owner(own_site, tmp_path):
+    """Root builds where freshetd lives as a user of its own: what is written is that user's, the disk need not be."""
+    assert os.geteuid() == 0, "another owner needs root"
+    raw = tmp_path / "disk.raw"
+    raw.write_bytes(os.urandom(1 << 20))
+    disk = tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, disk], check=True)
+    for f in (raw, disk):
+        os.chmod(f, 0o600)
+    os.chmod(tmp_path, 0o755)
+    for folder, _, files in os.walk(own_site.data):
+        for name in [folder] + [os.path.join(folder, f) for f in files]:
+            os.chown(name, 4711, 4711)
+    for f in (raw, disk):
+        freshet("image", "build", "--data", own_site.data, "--name", "other", "--channel", "lab/other", "--json", tmp_path / "out.json", f)
+        assert os.stat(tmp_path / "out.json").st_uid == 0
+    owners = {os.stat(os.path.join(folder, f)).st_uid for folder, dirs, files in os.walk(own_site.data) for f in dirs + files}
+    assert owners == {4711}
+
+
 def test_killed_build_of_another_format(own_site, tmp_path):
     """SIGKILL while qemu-nbd reads for us: it goes too."""
     raw = make_disk(tmp_path / "d.raw", mib=200, seed=4)
