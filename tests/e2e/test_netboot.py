@@ -1,8 +1,8 @@
 """Network boot as on a real network: OVMF's own PXE client, dnsmasq as `freshet boot dnsmasq` sets it up.
 
-A network namespace is the server's machine, with a bridge as the lab's switch. Where it is about the way to
-freshet.efi alone, the PC has no SVM: that freshet.efi came over the network and runs shows in its saying so (FR-10),
-which is quick.
+A network namespace is the server's machine, with a bridge as the lab's switch; another is the DHCP server that a
+site has already. Where it is about the way to freshet.efi alone, the PC has no SVM: that freshet.efi came over the
+network and runs shows in its saying so (FR-10), which is quick.
 """
 
 import contextlib
@@ -14,29 +14,34 @@ import time
 import pytest
 
 import lab
+import uefivars
 from lab import BUILD, PATIENCE, ROOT, run
 
 FRESHET = os.path.join(BUILD, "freshet")
 IPXE = "/usr/lib/ipxe/ipxe.efi"
 STARTED = "FR-10"
 TAP = "tap,ifname=tap0,script=no,downscript=no"
+REFUSED = ("Access Denied", "Security Violation", "Security Policy Violation")
 
 
 class NetLab:
-    """The network and what runs in it; each is ended by @ends, the last one first."""
+    """The networks and what runs in them; each is ended by @ends, the last one first."""
 
     def __init__(self, tmp, ends):
-        self.tmp, self.ends, self.ns = tmp, ends, ["fsh%d" % os.getpid()]
+        self.tmp, self.ends, self.ns = tmp, ends, ["fsh%d" % os.getpid(), "dhcp%d" % os.getpid()]
         self.data, self.tftp = tmp / "data", tmp / "tftp"
         self.tftp.mkdir()
         os.chmod(tmp, 0o755)
         for n in self.ns:
             run("ip", "netns", "add", n)
             ends.callback(run, "ip", "netns", "del", n)
-        srv = self.ns[0]
+        srv, other = self.ns
         for cmd in ("link set lo up", "link add br0 type bridge", "addr add 10.0.0.1/24 dev br0", "link set br0 up",
-                    "tuntap add tap0 mode tap", "link set tap0 master br0", "link set tap0 up"):
+                    "tuntap add tap0 mode tap", "link set tap0 master br0", "link set tap0 up",
+                    "link add v0 type veth peer name eth0 netns " + other, "link set v0 master br0", "link set v0 up"):
             run("ip", "-n", srv, *cmd.split())
+        for cmd in ("addr add 10.0.0.2/24 dev eth0", "link set eth0 up"):
+            run("ip", "-n", other, *cmd.split())
 
     def start(self, ns, *cmd, log):
         with open(self.tmp / log, "w", encoding="utf-8") as out:
@@ -92,7 +97,7 @@ class NetLab:
 
     def logs(self):
         return "".join("\n-- %s\n%s" % (n, (self.tmp / n).read_text(errors="replace")[-3000:])
-                       for n in ("qemu.log", "dnsmasq.log", "freshetd.log") if (self.tmp / n).exists())
+                       for n in ("qemu.log", "dnsmasq.log", "dhcp.log", "freshetd.log") if (self.tmp / n).exists())
 
     def log(self, name):
         return (self.tmp / name).read_text(encoding="utf-8", errors="replace")
@@ -109,6 +114,18 @@ def test_pxe_standalone(net):
     net.site()
     net.dnsmasq("--range", "10.0.0.100,10.0.0.200")
     net.pc()
+    assert "sent %s/ipxe.efi" % net.tftp in net.log("dnsmasq.log")
+    assert "GET /boot.ipxe" in net.log("freshetd.log") and "GET /freshet.efi" in net.log("freshetd.log")
+
+
+def test_pxe_proxy(net):
+    """Beside a DHCP server that knows nothing of us and stays as it is."""
+    net.site()
+    net.start(net.ns[1], "dnsmasq", "-k", "-C", "/dev/null", "--port=0", "--interface=eth0", "--bind-interfaces", "--log-dhcp", "--log-facility=-",
+              "--dhcp-range=10.0.0.100,10.0.0.200", "--leasefile-ro", "--user=root", "--pid-file=", log="dhcp.log")
+    net.dnsmasq("--proxy")
+    net.pc()
+    assert "DHCPACK" in net.log("dhcp.log") and "DHCPACK" not in net.log("dnsmasq.log").replace("PXE", "")
     assert "sent %s/ipxe.efi" % net.tftp in net.log("dnsmasq.log")
     assert "GET /boot.ipxe" in net.log("freshetd.log") and "GET /freshet.efi" in net.log("freshetd.log")
 
@@ -130,3 +147,28 @@ def test_http_boot(net, images, tmp_path):
     log = net.log("freshetd.log")
     assert "sent %s" % net.tftp not in net.log("dnsmasq.log")
     assert "GET /ipxe.efi" in log and "GET /boot.ipxe" in log and "GET /freshet.efi" in log
+
+
+def test_secure_boot(net, tmp_path):
+    """A firmware with the site's own keys, Secure Boot on: what the site signed is started, and nothing else."""
+    for name in ("db", "stranger"):
+        run("openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lab " + name, "-days", "9",
+            "-keyout", tmp_path / (name + ".key"), "-out", tmp_path / (name + ".crt"))
+    uefivars.enrol(lab.OVMF_VARS, tmp_path / "enrolled", tmp_path / "db.crt")
+    firmware = {"code": "OVMF_CODE_4M.secboot.fd", "variables": tmp_path / "enrolled", "machine": "q35,smm=on"}
+    secure = ("-global", "driver=cfi.pflash01,property=secure,value=on")
+    net.site("--sign-key", tmp_path / "db.key", "--sign-cert", tmp_path / "db.crt")
+    net.dnsmasq("--range", "10.0.0.100,10.0.0.200")
+    net.pc(*secure, **firmware)
+    signed = {n: net.data / "netboot" / n for n in ("ipxe.efi", "freshet.efi")}
+    # freshet.efi with another's signature: iPXE comes, and the firmware starts nothing that iPXE brings.
+    plain = tmp_path / "plain.efi"
+    run("sbattach", "--remove", signed["freshet.efi"])
+    shutil.copy(signed["freshet.efi"], plain)
+    run("sbsign", "--key", tmp_path / "stranger.key", "--cert", tmp_path / "stranger.crt", "--output", signed["freshet.efi"], plain)
+    text = net.pc(*secure, until=("Freshet: that did not work", STARTED), **firmware)
+    assert STARTED not in text
+    # iPXE unsigned: the firmware does not start it.
+    shutil.copy(IPXE, net.tftp / "ipxe.efi")
+    text = net.pc(*secure, until=REFUSED + (STARTED, "Freshet: loading"), **firmware)
+    assert STARTED not in text and "Freshet: loading" not in text
