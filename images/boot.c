@@ -221,10 +221,11 @@ static int make_script(struct boot_files *f, const struct boot_args *a)
 	FILE *out;
 	int err = read_file(path, SCRIPT_MAX, &template, &bytes);
 
-	if (err == -ENOENT && !a->ipxe)
+	if (err && !a->ipxe)
 		err = read_file(TEMPLATE_INSTALLED, SCRIPT_MAX, &template, &bytes);
 	if (err && (a->ipxe || err != -ENOENT)) {
-		cli_error("cannot read the iPXE template %s: %s", path, strerror(-err));
+		cli_error("cannot read the iPXE template %s: %s",
+			  a->ipxe ? path : TEMPLATE_INSTALLED, strerror(-err));
 		return err;
 	}
 	out = open_memstream(&f->script, &bytes);
@@ -260,7 +261,8 @@ static int run_tool(const char *package, const char *const argv[])
 
 /*
  * Sign a PE file for Secure Boot, in place. Behind the site's key, which the signature
- * covers; before the ESP is made, which holds the same file. tmp/ is ours.
+ * covers; before the ESP is made, which holds the same file. tmp/ is ours. The folder's
+ * owner may not see the key, so whoever called does it.
  */
 static int sign(const struct boot_args *a, const struct datadir *d, u8 **pe, size_t *bytes)
 {
@@ -274,6 +276,7 @@ static int sign(const struct boot_args *a, const struct datadir *d, u8 **pe, siz
 	fmt_snprintf(in, sizeof(in), "%s/tmp/sign.efi", a->data);
 	fmt_snprintf(out, sizeof(out), "%s/tmp/signed.efi", a->data);
 	err = datadir_write(d, "tmp/sign.efi", *pe, *bytes, 0644);
+	cli_be_self();
 	if (!err)
 		err = run_tool("sbsigntool", argv);
 	free(*pe);
@@ -284,6 +287,7 @@ static int sign(const struct boot_args *a, const struct datadir *d, u8 **pe, siz
 		cli_error("cannot sign with %s: %s", a->sign_key, strerror(-err));
 	unlink(in);
 	unlink(out);
+	cli_be_owner(d);
 	return err;
 }
 
@@ -394,12 +398,10 @@ static int write_files(const struct datadir *d, const struct boot_files *f)
 	return err;
 }
 
-static enum cli_exit build_locked(const struct boot_args *a, struct datadir *d,
-				  struct boot_files *f, const u8 pub[P256_PUB_BYTES],
-				  const struct crypto_key *key)
+/* What comes from outside the data folder, whose owner may not be able to read it. */
+static int read_files(struct boot_files *f, const struct boot_args *a,
+		      const u8 pub[P256_PUB_BYTES])
 {
-	u8 version[SHA256_BYTES];
-	char image[4096], hex[DIGEST_HEX + 1];
 	int err = read_file(a->efi, EFI_MAX, &f->efi, &f->efi_bytes);
 
 	if (err)
@@ -412,13 +414,19 @@ static enum cli_exit build_locked(const struct boot_args *a, struct datadir *d,
 			cli_error("cannot read %s: %s", a->ipxe_efi, strerror(-err));
 	}
 	if (!err)
-		err = sign(a, d, &f->efi, &f->efi_bytes);
+		err = make_conf(f, a);
+	return err ? err : make_script(f, a);
+}
+
+static enum cli_exit build_locked(const struct boot_args *a, struct datadir *d,
+				  struct boot_files *f, const struct crypto_key *key)
+{
+	u8 version[SHA256_BYTES];
+	char image[4096], hex[DIGEST_HEX + 1];
+	int err = sign(a, d, &f->efi, &f->efi_bytes);
+
 	if (!err)
 		err = sign(a, d, &f->ipxe, &f->ipxe_bytes);
-	if (!err)
-		err = make_conf(f, a);
-	if (!err)
-		err = make_script(f, a);
 	if (!err)
 		err = write_files(d, f);
 	if (err)
@@ -456,8 +464,8 @@ static enum cli_exit run_build(const struct cli_command *c, int argc, char **arg
 	if (key)
 		key_public(key, pub);
 	ret = CLI_FAILED;
-	if (!cli_open_data(&d, a.data, true)) {
-		ret = build_locked(&a, &d, &f, pub, key);
+	if (!read_files(&f, &a, pub) && !cli_open_data(&d, a.data, true)) {
+		ret = build_locked(&a, &d, &f, key);
 		datadir_close(&d);
 	}
 	free(f.efi);

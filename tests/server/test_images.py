@@ -4,13 +4,17 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import struct
 import subprocess
+import tempfile
 import time
 
-from conftest import CHUNK, FRESHET, digest, freshet, make_disk, make_efi, make_site, plain
+import pytest
+
+from conftest import BUILD, CHUNK, FRESHET, digest, freshet, make_disk, make_efi, make_site, plain
 
 KEY_PREFIX = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")  # SubjectPublicKeyInfo of P-256
 
@@ -296,24 +300,52 @@ def test_other_formats(own_site, tmp_path):
     assert str(tmp_path) not in ps  # no qemu-nbd stays
 
 
+def given_away(data, uid=4711):
+    """The folder as a user of freshetd's own has it; a function that tells whose what lies in it is."""
+    assert os.geteuid() == 0, "another owner needs root"
+
+    def everything():
+        return [os.path.join(folder, name) for folder, dirs, files in os.walk(data) for name in dirs + files]
+
+    for path in [data] + everything():
+        os.chown(path, uid, uid)
+    return lambda: {os.stat(path).st_uid for path in everything()}
+
+
 def test_build_for_another_owner(own_site, tmp_path):
     """Root builds where freshetd lives as a user of its own: what is written is that user's, the disk need not be."""
-    assert os.geteuid() == 0, "another owner needs root"
-    raw = tmp_path / "disk.raw"
+    owners = given_away(own_site.data)
+    raw, disk = tmp_path / "disk.raw", tmp_path / "disk.qcow2"
     raw.write_bytes(os.urandom(1 << 20))
-    disk = tmp_path / "disk.qcow2"
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, disk], check=True)
     for f in (raw, disk):
         os.chmod(f, 0o600)
-    os.chmod(tmp_path, 0o755)
-    for folder, _, files in os.walk(own_site.data):
-        for name in [folder] + [os.path.join(folder, f) for f in files]:
-            os.chown(name, 4711, 4711)
-    for f in (raw, disk):
         freshet("image", "build", "--data", own_site.data, "--name", "other", "--channel", "lab/other", "--json", tmp_path / "out.json", f)
         assert os.stat(tmp_path / "out.json").st_uid == 0
-    owners = {os.stat(os.path.join(folder, f)).st_uid for folder, dirs, files in os.walk(own_site.data) for f in dirs + files}
-    assert owners == {4711}
+    assert owners() == {4711}
+
+
+@pytest.fixture
+def reachable():
+    """A folder that other users come to; pytest's own are closed to them."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield path
+
+
+def test_boot_build_for_another_owner(own_site, reachable, tmp_path):
+    """The same for boot files: that user may see neither root's folder, nor the key that signs."""
+    data, home = os.path.join(reachable, "site"), tmp_path / "home"
+    shutil.copytree(own_site.data, data)
+    owners = given_away(data)
+    home.mkdir(mode=0o700)
+    subprocess.run(["openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lab", "-keyout", "db.key", "-out", "db.crt"],
+                   check=True, stderr=subprocess.DEVNULL, cwd=home)
+    for args in ((), ("--sign-key", "db.key", "--sign-cert", "db.crt", "--ipxe-efi", "/usr/lib/ipxe/ipxe.efi")):
+        subprocess.run([FRESHET, "boot", "build", "--data", data, "--efi", os.path.join(BUILD, "freshet.efi"), "--server",
+                        "http://192.0.2.1:8080", *args], check=True, cwd=home)
+    assert not subprocess.run(["sbverify", "--cert", "db.crt", os.path.join(data, "netboot/freshet.efi")], check=False, cwd=home).returncode
+    assert owners() == {4711} and not os.listdir(os.path.join(data, "tmp"))
 
 
 def test_killed_build_of_another_format(own_site, tmp_path):
