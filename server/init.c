@@ -31,6 +31,23 @@ static bool folder_used(const struct datadir *d, const char *rel)
 	return used;
 }
 
+/* A folder that was in use had a key: it has to come back. */
+static int refuse_used(const struct config *c)
+{
+	struct datadir d;
+	int err = datadir_open(&d, c->data, false);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (folder_used(&d, "manifests") || folder_used(&d, "channels")) {
+		log_err("freshetd: %s has images but the key %s is not there; put it back", c->data,
+			c->key);
+		err = -ENOENT;
+	}
+	datadir_close(&d);
+	return err;
+}
+
 static int make_key(const struct config *c)
 {
 	char text[2 * P256_PUB_BYTES + 2];
@@ -41,12 +58,6 @@ static int make_key(const struct config *c)
 
 	if (err)
 		return err;
-	if (folder_used(&d, "manifests") || folder_used(&d, "channels")) {
-		log_err("freshetd: %s has images but the key %s is not there; put it back", c->data,
-			c->key);
-		datadir_close(&d);
-		return -ENOENT;
-	}
 	err = key_generate(&key);
 	if (!err) {
 		err = key_save_pem(key, c->key);
@@ -64,17 +75,28 @@ static int make_key(const struct config *c)
 	return err;
 }
 
+/**
+ * init_pending() - is a first start still to come?
+ * @pending: out. A key that cannot be read is there: who reads it will say what is wrong
+ *
+ * Return: 0; -ENOENT and others when a first start would refuse.
+ */
+int init_pending(const struct config *c, bool *pending)
+{
+	struct stat st;
+
+	*pending = stat(c->key, &st) && errno == ENOENT;
+	return *pending ? refuse_used(c) : 0;
+}
+
 /** init_data() - make folder and key if this is the first start; 0 or an error, said */
 int init_data(const struct config *c)
 {
-	struct stat st;
-	int err;
+	bool pending;
+	int err = init_pending(c, &pending);
 
-	if (!stat(c->key, &st))
-		return 0;
-	if (errno != ENOENT)
-		return 0; /* whoever reads it will say what is wrong */
-	err = make_key(c);
+	if (!err && pending)
+		err = make_key(c);
 	if (err)
 		log_err("freshetd: cannot begin a new site folder=%s err=%s", c->data,
 			strerror(-err));

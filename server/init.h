@@ -6,6 +6,7 @@
 
 #include "server/site.h"
 
+int init_pending(const struct config *c, bool *pending);
 int init_data(const struct config *c);
 int init_token(struct site *s);
 

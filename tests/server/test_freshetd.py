@@ -494,6 +494,32 @@ def test_check_config(own_site):
     assert check() == 1
 
 
+def test_check_config_before_the_first_start(own_site, tmp_path):
+    """What the first start makes is not missing; what it could not make good is."""
+    data, conf = tmp_path / "new", tmp_path / "freshetd.conf"
+
+    def check(text=""):
+        conf.write_text("data %s\n%s" % (data, text))
+        p = subprocess.run([FRESHETD, "--config", str(conf), "--check-config"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           timeout=20, check=False)
+        return p.returncode, p.stdout
+
+    want = (0, "in order; the first start makes folder=%s key=%s/site.key\n" % (data, data))
+    assert check() == want and not data.exists()
+    data.mkdir()  # as the package leaves it
+    assert check() == want and not os.listdir(data)
+    assert check("nonsense 1\n")[0] == 1
+    code, out = check("tls_cert %s\nlisten_tls 127.0.0.1:0\n" % (tmp_path / "none.crt"))
+    assert code == 1 and "not in order" in out
+    data.rmdir()
+    os.rename(own_site.data, data)
+    code, out = check()
+    assert code == 0 and out.endswith("\nin order\n")  # before it: a warning that there are no boot files
+    os.unlink(data / "site.key")  # a folder that was in use: nothing is begun anew there
+    code, out = check()
+    assert code == 1 and "put it back" in out and not (data / "site.key").exists()
+
+
 # ---------------------------------------------------------------- faults on purpose
 
 def test_faults_status_and_counts(site, serve):
