@@ -150,17 +150,20 @@ def test_deb_in_a_clean_chroot(tmp_path):
 apt-get -q update; apt-get -q install -y --no-install-recommends /tmp/freshet.deb
 getent passwd freshet
 test "$(stat -c %U:%a /var/lib/freshet)" = freshet:750
-sed -i 's/0.0.0.0:8080/127.0.0.1:18080/; s/0.0.0.0:8443/127.0.0.1:18443/' /etc/freshet/freshetd.conf
+sed -i 's/0.0.0.0:8080/127.0.0.1:0/; s/0.0.0.0:8443/127.0.0.1:0/' /etc/freshet/freshetd.conf
+freshetd --config /etc/freshet/freshetd.conf --check-config | grep 'the first start makes folder=/var/lib/freshet'
 systemctl start freshetd
 for i in $(seq 50); do test -e /var/lib/freshet/admin.token && grep -q tls=1 /var/log/freshetd.log && break; sleep 0.2; done
+plain=http://127.0.0.1:$(sed -n 's/.* listening .* port=\([0-9]*\)$/\1/p' /var/log/freshetd.log)
+tls=https://localhost:$(sed -n 's/.* listening .* port=\([0-9]*\) tls=1$/\1/p' /var/log/freshetd.log)
 freshetd --config /etc/freshet/freshetd.conf --check-config
-freshet status --server http://127.0.0.1:18080
-freshet status --server https://localhost:18443 --ca /var/lib/freshet/tls/ca.crt
+freshet status --server "$plain"
+freshet status --server "$tls" --ca /var/lib/freshet/tls/ca.crt
 head -c 3000000 /dev/urandom > /tmp/noise; truncate -s 6M /tmp/noise
 freshet image build --data /var/lib/freshet --name x --channel lab/stable /tmp/noise
 test "$(stat -c %U /var/lib/freshet/channels/lab/stable)" = freshet
-freshet rollback lab/stable --server http://127.0.0.1:18080 && exit 1
-freshet channel ls --server http://127.0.0.1:18080 | grep 'serial 1'
+freshet rollback lab/stable --server "$plain" && exit 1
+freshet channel ls --server "$plain" | grep 'serial 1'
 echo 'nonsense 1' >> /etc/freshet/freshetd.conf
 freshetd --config /etc/freshet/freshetd.conf --check-config 2>&1 | grep nonsense
 systemctl stop freshetd
