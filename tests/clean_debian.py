@@ -115,10 +115,13 @@ class CleanDebian:
             f.write(text)
         os.chmod(self.path(path), mode)
 
-    def sh(self, script, limit=600):
-        """Run a script as root in root's home; its output. It stops at the first command that fails."""
+    def sh(self, script, limit=600, enter=()):
+        """Run a script as root in root's home; its output. It stops at the first command that fails.
+
+        @enter comes before the command: into a network namespace, say.
+        """
         inside = 'mount --bind /proc "$0/proc" && exec chroot "$0" /bin/sh -exc "$1"'
-        return command(["unshare", "--mount", "sh", "-c", inside, self.root, "cd /root\n" + script],
+        return command([*enter, "unshare", "--mount", "sh", "-c", inside, self.root, "cd /root\n" + script],
                        timeout=limit * PATIENCE, env=dict(os.environ, HOME="/root", PATH="/usr/sbin:/usr/bin:/sbin:/bin",
                                                           DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8"))
 
