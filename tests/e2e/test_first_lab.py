@@ -1,7 +1,8 @@
 """docs/howto/first-lab.md as it stands: a clean Debian, the package, three PCs with blank disks, a browser.
 
-The page is the script. Its shell blocks are run by root's shell in a chroot of a clean Debian (tests/clean_debian.py),
-whose network is a namespace with eth0 = 10.0.0.1, a bridge into which the PCs are plugged. In its lines, what is
+The page is the script. Its shell blocks are run by root's shell in a chroot of a clean Debian (tests/clean_debian.py)
+with a network namespace of its own; the blocks "sh qemu", which make the PCs, in that namespace outside of the chroot,
+since their machine may be another. In its lines, what is
 bold after "Dashboard:" is pressed, chosen or waited for in Chromium, and after "PCs:" done with or seen at the PCs.
 Bold words elsewhere are for the reader. What the page does not say, and a site has: the package, two disk images
 (the small guest, and the same with one MiB changed, as qcow2), and the network outside, which only apt is given.
@@ -12,7 +13,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
+import tempfile
 import time
 
 import pytest
@@ -31,15 +34,28 @@ PARTITION, CHANGED = 65, 3  # MiB: where the small guest's data begins, and whic
 
 
 def steps(text):
-    """The page as a list of (kind, what): ("sh", a block), ("Dashboard", words), ("PCs", words)."""
+    """The page as a list of (kind, what): ("sh" or "sh qemu", a block), ("Dashboard", words), ("PCs", words)."""
     found = []
-    rx = re.compile(r"^( *)```sh\n(.*?)^ *```$|(Dashboard|PCs): (\*\*.*?\*\*(?:, \*\*.*?\*\*)*)$", re.M | re.S)
+    rx = re.compile(r"^( *)```(sh|sh qemu)\n(.*?)^ *```$|(Dashboard|PCs): (\*\*.*?\*\*(?:, \*\*.*?\*\*)*)$", re.M | re.S)
     for m in rx.finditer(text):
-        if m.group(3):
-            found.append((m.group(3), re.findall(r"\*\*(.*?)\*\*", m.group(4))))
+        if m.group(4):
+            found.append((m.group(4), re.findall(r"\*\*(.*?)\*\*", m.group(5))))
         else:
-            found.append(("sh", re.sub("^" + m.group(1), "", m.group(2), flags=re.M)))
+            found.append((m.group(2), re.sub("^" + m.group(1), "", m.group(3), flags=re.M)))
     return found
+
+
+class PagePc(lab.Pc):
+    """A PC that the page's commands started in @place; what its sockets say is kept in @logs."""
+
+    def __init__(self, place, logs, n):
+        self.name, self.cpus, self.started = "pc%d" % n, 1, time.monotonic()
+        base = os.path.join(place, self.name)
+        self.com1 = lab.Serial(base + ".console", os.path.join(logs, self.name + ".console.log"))
+        self.com2 = lab.Serial(base + ".freshet", os.path.join(logs, self.name + ".vmm.log"))
+        self.com1.connect()
+        self.com2.connect()
+        self.qmp = lab.Qmp(base + ".qmp")
 
 
 class Site:
@@ -50,11 +66,9 @@ class Site:
         self.ns, self.pcs, self.up, self.browser, self.server = "lab%d" % os.getpid(), {}, set(), None, None
         lab.run("ip", "netns", "add", self.ns)
         ends.callback(lab.run, "ip", "netns", "del", self.ns)
-        ip = "link set lo up,link add eth0 type bridge,link set eth0 up,addr add 10.0.0.1/24 dev eth0"
-        for n in (1, 2, 3):
-            ip += ",tuntap add pc%d mode tap,link set pc%d master eth0,link set pc%d up" % (n, n, n)
-        for cmd in ip.split(","):
-            lab.run("ip", "-n", self.ns, *cmd.split())
+        lab.run("ip", "-n", self.ns, "link", "set", "lo", "up")
+        self.place = ends.enter_context(tempfile.TemporaryDirectory(prefix="lab."))  # paths of sockets have to be short
+        ends.callback(self.end_pcs)
         self.enter = ["ip", "netns", "exec", self.ns]
 
     def begin(self):
@@ -71,6 +85,13 @@ class Site:
         for name, raw in (("debian", first), ("debian-2", second)):
             lab.run("qemu-img", "convert", "-O", "qcow2", raw, "%s/%s.qcow2" % (home, name))
         os.unlink(second)
+
+    def end_pcs(self):
+        for n in (1, 2, 3):
+            path = os.path.join(self.place, "pc%d.pid" % n)
+            if os.path.exists(path):
+                with open(path, encoding="ascii") as f:
+                    os.kill(int(f.read()), signal.SIGKILL)
 
     def keep_logs(self):
         for name in ("freshetd", "dnsmasq"):
@@ -128,15 +149,12 @@ class Site:
 
     # ------------------------------------------------ the PCs
 
-    def pc_on(self, n):
-        disk = lab.Disk(os.path.join(self.folder, "pc%d.raw" % n), 1024, serial="LAB000%d" % n)
-        pc = lab.Pc(self.folder, "pc%d" % n, disk=disk, cpus=1, mem="1G", boot="disk", card="virtio-net-pci,bootindex=2", mac="52:54:00:00:03:0%d" % n,
-                    net="tap,ifname=pc%d,script=no,downscript=no" % n, run=self.enter, extra=["-uuid", UUID % n])
-        return self.ends.enter_context(pc)
+    def qemu(self, block):
+        lab.run(*self.enter, "sh", "-exc", block, cwd=self.place)
 
-    def switch_on(self):
-        """All of them; known by the number that the server gave, from then on."""
-        pcs = {UUID % n: self.pc_on(n) for n in (1, 2, 3)}
+    def are_on(self):
+        """All of them wait to be let in; known by the number that the server gave, from then on."""
+        pcs = {UUID % n: PagePc(self.place, self.folder, n) for n in (1, 2, 3)}
         for pc in pcs.values():
             pc.com1.wait(r"FR-56 ", 240, "the PC's asking to be let in", bad="tiny login")
         out = self.server.sh("freshet machine ls --json pending", enter=self.enter)
@@ -161,8 +179,8 @@ class Site:
         pc.qmp.cmd("system_reset")
 
     def at_pcs(self, words):
-        if words == ["switch on three"]:
-            self.switch_on()
+        if words == ["three are on"]:
+            self.are_on()
             return
         assert len(words) == 1
         m = re.fullmatch(r"restart (\d) twice|(\d(?:, \d)*) runs? (\w+)", words[0])
@@ -190,12 +208,12 @@ def site(page, folder, images):
 def test_page(page, site):
     todo = steps(page)
     kinds = [kind for kind, _ in todo]
-    assert kinds.count("sh") == page.count("```sh") and kinds.count("Dashboard") == page.count("Dashboard: ") and kinds.count("PCs") == page.count("PCs: ")
+    assert kinds.count("sh") + kinds.count("sh qemu") == page.count("```sh") and kinds.count("Dashboard") == page.count("Dashboard: ") and kinds.count("PCs") == page.count("PCs: ")
     site.begin()
     begun = time.monotonic()
     for kind, what in todo:
         print("%4.0f s  %s: %s" % (time.monotonic() - begun, kind, what), flush=True)
-        {"sh": site.sh, "Dashboard": site.dashboard, "PCs": site.at_pcs}[kind](what)
+        {"sh": site.sh, "sh qemu": site.qemu, "Dashboard": site.dashboard, "PCs": site.at_pcs}[kind](what)
     print("%4.0f s" % (time.monotonic() - begun))
     assert not site.browser.complaints
 
