@@ -221,7 +221,9 @@ e2e: all image ## end-to-end tests only
 
 pictures: deps ## the browser tests again, keeping what the browser showed: docs/pictures
 	$(Q)$(MAKE) --no-print-directory -j2 all $(BUILD)/images/debian.info
-	$(Q)FRESHET_PICTURES=docs/pictures /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/server/test_browser.py tests/e2e/test_first_lab.py
+	$(Q)for t in tests/server/test_browser.py tests/e2e/test_first_lab.py; do \
+		FRESHET_PICTURES=docs/pictures /usr/bin/python3 -m pytest -q -p no:cacheprovider $$t || exit; \
+	done
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
