@@ -51,6 +51,7 @@
 #define EALREADY 114
 #define EINPROGRESS 115
 #define ESTALE 116
+#define EREMOTEIO 121
 #define ECANCELED 125
 #define EKEYREJECTED 129
 #endif

@@ -107,7 +107,7 @@ static bool still_good(struct worker *w, const u8 *plain, u32 bytes, const u8 di
 static int keep_chunk(struct worker *w, const u8 *plain, u32 bytes, const u8 digest[SHA256_BYTES])
 {
 	struct build *b = w->b;
-	enum object_place place;
+	int place;
 	u32 stored = 0;
 	bool added;
 	int n, err;
@@ -118,6 +118,8 @@ static int keep_chunk(struct worker *w, const u8 *plain, u32 bytes, const u8 dig
 	if (err || !added)
 		return err;
 	place = object_find(b->p->dir, digest, &stored);
+	if (place < 0)
+		return place;
 	if (place == OBJECT_STORED)
 		return note_object(b, digest, stored, OBJECT_OLD);
 	if (place == OBJECT_INCOMING && still_good(w, plain, bytes, digest)) {
@@ -371,6 +373,10 @@ int image_build(const struct build_params *p, struct build_result *r)
 		err = publish_all(&b, pages);
 	if (!err)
 		err = publish_manifest(&b, r);
+	if (!err) {
+		incoming_forget(p->dir, b.digests, b.m.chunk_count);
+		incoming_forget(p->dir, pages, b.m.page_count);
+	}
 	if (!locked)
 		datadir_unlock(p->dir);
 	r->used_bytes = atomic_load(&b.used);

@@ -14,6 +14,7 @@
 #include "base/fmt.h"
 #include "base/plat.h"
 #include "server/data/channels.h"
+#include "server/data/objects.h"
 
 #define PUB_HEX (2 * P256_PUB_BYTES)
 
@@ -154,14 +155,30 @@ void cli_be_self(void)
 		cli_error("cannot act as root again: %s", strerror(errno));
 }
 
+/* The folder, and its objects where they are; says what is wrong. */
+static int open_data(struct datadir *d, const char *path, bool create)
+{
+	char why[OBJECTS_WHY_MAX] = "";
+	int err = datadir_open(d, path, create);
+
+	if (err) {
+		cli_error("cannot open the data folder %s: %s", path, strerror(-err));
+		return err;
+	}
+	err = objects_open(d, NULL, false, why);
+	if (err) {
+		cli_error("cannot use the objects of %s: %s", path, *why ? why : strerror(-err));
+		datadir_close(d);
+	}
+	return err;
+}
+
 /** cli_make_data() - open the data folder, make it if need be, and lock nothing */
 int cli_make_data(struct datadir *d, const char *path)
 {
-	int err = datadir_open(d, path, true);
+	int err = open_data(d, path, true);
 
-	if (err)
-		cli_error("cannot open the data folder %s: %s", path, strerror(-err));
-	else
+	if (!err)
 		cli_be_owner(d);
 	return err;
 }
@@ -172,12 +189,10 @@ int cli_make_data(struct datadir *d, const char *path)
  */
 int cli_open_data(struct datadir *d, const char *path, bool write)
 {
-	int err = datadir_open(d, path, write);
+	int err = open_data(d, path, write);
 
-	if (err) {
-		cli_error("cannot open the data folder %s: %s", path, strerror(-err));
+	if (err)
 		return err;
-	}
 	if (write) {
 		cli_be_owner(d);
 		err = datadir_lock(d);

@@ -19,6 +19,7 @@
 #include "images/remote.h"
 #include "images/walk.h"
 #include "server/data/channels.h"
+#include "server/data/objects.h"
 #include "server/data/version.h"
 
 extern char **environ;
@@ -175,7 +176,7 @@ static enum cli_exit build_and_publish(const struct build_args *a, struct build_
 		cli_error("building failed: %s; nothing was published",
 			  err == -ENODATA ? "the disk became shorter meanwhile" :
 			  err == -EAGAIN ? "objects were collected meanwhile; run it again" :
-					   strerror(-err));
+					   objects_why(err));
 		return CLI_FAILED;
 	}
 	if (a->channel) {

@@ -3,7 +3,8 @@ images-format := storage/format/chunk.c storage/format/chunk_encode.c storage/fo
 	storage/format/manifest.c storage/format/sources.c storage/format/ticket.c
 images-base := base/err.c base/fmt.c base/log.c base/plat_host.c base/crypto_openssl.c
 images-data := server/data/channels.c server/data/datadir.c server/data/siteconf.c \
-	server/data/version.c server/data/publish.c server/data/gc.c server/data/digestset.c \
+	server/data/version.c server/data/publish.c server/data/gc.c server/data/objects.c \
+	server/data/s3.c server/data/s3_http.c server/data/s3_list.c server/data/digestset.c \
 	server/data/profiles.c storage/format/profile.c
 
 # freshet store: the VMM's own store; freshet swarm: its client and storage core over
@@ -26,4 +27,4 @@ freshet-libs := -lnbd -lcurl -ljansson -lcrypto -lz -lpthread
 unit += images
 unit_images-src := tests/unit/images_test.c images/cli.c images/options.c images/pe.c \
 	$(images-data) $(images-format) $(images-base)
-unit_images-libs := -lcrypto -lz
+unit_images-libs := -lcurl -lcrypto -lz -lpthread

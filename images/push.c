@@ -23,6 +23,7 @@
 #include "images/remote.h"
 #include "server/data/channels.h"
 #include "server/data/digestset.h"
+#include "server/data/objects.h"
 #include "server/data/publish.h"
 #include "server/data/version.h"
 
@@ -85,17 +86,17 @@ static void fail(struct transfer *t, int err, const char *why)
 static int send_one(struct transfer *t, struct remote *r, const u8 *digest, u8 *scratch)
 {
 	const struct timespec nap = { .tv_nsec = 300000000 };
-	char rel[DATADIR_PATH_MAX], path[120], hex[DIGEST_HEX + 1];
+	char path[120], hex[DIGEST_HEX + 1];
 	long status = 0;
 	size_t bytes;
 	u8 *object;
 	int err;
 
 	(void)scratch;
-	path_object(rel, digest);
-	err = datadir_read(t->d, rel, OBJECT_BYTES_MAX, &object, &bytes);
+	err = objects_get(t->d, digest, &object, &bytes);
 	if (err) {
-		fail(t, err, "an object of this folder cannot be read; see freshet image verify");
+		fail(t, err, err == -EREMOTEIO ? objects_why(err) :
+		     "an object of this folder cannot be read; see freshet image verify");
 		return err;
 	}
 	fmt_snprintf(path, sizeof(path), "/api/v1/chunks/%s", cli_hex(hex, digest));
@@ -135,7 +136,7 @@ static int fetch_one(struct transfer *t, struct remote *r, const u8 *digest, u8 
 		err = incoming_put(t->d, digest, object, bytes);
 	if (err)
 		fail(t, err, err == -EBADMSG ? "a chunk came damaged" :
-			     err == -EIO ? "a chunk could not be fetched" : strerror(-err));
+			     err == -EIO ? "a chunk could not be fetched" : objects_why(err));
 	else
 		atomic_fetch_add(&t->bytes, bytes);
 	free(object);
@@ -375,15 +376,18 @@ static void none_missing(void *arg, const u8 digest[SHA256_BYTES])
 
 static int add_todo(struct transfer *t, struct digestset *seen, const u8 *digest)
 {
+	int place = OBJECT_STORED;
 	bool added;
 
 	if (manifest_digest_is_zero(digest))
 		return 0;
 	if (!digestset_add(seen, digest, &added))
 		return -ENOMEM;
-	if (added && object_find(t->d, digest, NULL) == OBJECT_NOWHERE)
+	if (added)
+		place = object_find(t->d, digest, NULL);
+	if (place == OBJECT_NOWHERE)
 		memcpy(t->todo[t->count++], digest, SHA256_BYTES);
-	return 0;
+	return place < 0 ? place : 0;
 }
 
 /* Pages first: they name the chunks. */

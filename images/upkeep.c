@@ -337,7 +337,7 @@ static enum cli_exit gc_here(const struct args *a)
 	u8 pub[P256_PUB_BYTES];
 	struct gc_result g;
 	struct datadir d;
-	char why[160];
+	char why[GC_WHY_MAX];
 	int err;
 
 	if (cli_public_key(pub, a->key, a->data) || cli_open_data(&d, a->data, false))

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "server/data/digestset.h"
+#include "server/data/objects.h"
 #include "storage/format/chunk.h"
 
 struct walking {
@@ -73,21 +74,17 @@ int manifest_load(const struct datadir *d, const u8 version[SHA256_BYTES],
 /* The object of @digest, decoded and checked; NULL when all is well, else what is wrong. */
 static const char *read_object(struct walker *t, const u8 digest[SHA256_BYTES], u32 plain_bytes)
 {
-	char path[DATADIR_PATH_MAX];
 	const char *why = NULL;
 	u8 found[SHA256_BYTES];
 	size_t bytes;
 	u8 *object;
-	int n;
+	int n = objects_get(t->g->w->dir, digest, &object, &bytes);
 
-	path_object(path, digest);
-	n = datadir_read(t->g->w->dir, path, CHUNK_OBJECT_MAX, &object, &bytes);
 	if (n == -ENOENT)
 		return "missing";
 	if (n)
-		return n == -EFBIG ? "too long" : strerror(-n);
+		return n == -EFBIG ? "too long" : objects_why(n);
 	n = chunk_decode(t->decoder, object, bytes, t->plain, (int)t->g->w->m->chunk_bytes);
-	free(object);
 	if (n < 0)
 		why = "corrupt: does not decode";
 	else if ((u32)n != plain_bytes)
@@ -97,6 +94,8 @@ static const char *read_object(struct walker *t, const u8 digest[SHA256_BYTES], 
 		if (memcmp(found, digest, SHA256_BYTES))
 			why = "corrupt: its content is not what its name says";
 	}
+	objects_note(t->g->w->dir, digest, object, bytes, why ? -EBADMSG : 0);
+	free(object);
 	return why;
 }
 

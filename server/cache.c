@@ -48,7 +48,13 @@ int cache_create(struct cache **out, u32 entries)
 	return 0;
 }
 
-/** cached_release() - give back what get or put returned */
+/** cached_hold() - count one more who has it */
+void cached_hold(struct cached *o)
+{
+	o->refs++;
+}
+
+/** cached_release() - give back what get, put or hold returned */
 void cached_release(struct cached *o)
 {
 	if (--o->refs)

@@ -19,6 +19,7 @@ struct cached *cache_get(struct cache *c, const u8 digest[SHA256_BYTES]);
 struct cached *cache_put(struct cache *c, const u8 digest[SHA256_BYTES], int fd, u64 bytes);
 u64 cached_bytes(const struct cached *o);
 int cached_add(struct evbuffer *out, struct cached *o, u64 bytes);
+void cached_hold(struct cached *o);
 void cached_release(struct cached *o);
 
 #endif

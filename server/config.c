@@ -32,6 +32,10 @@ static const struct key {
 } keys[] = {
 	{ "data", KIND_TEXT, offsetof(struct config, data), 0, 0, 0 },
 	{ "key", KIND_TEXT, offsetof(struct config, key), 0, 0, 0 },
+	{ "objects", KIND_TEXT, offsetof(struct config, objects), 0, 0, 0 },
+	{ "s3_credentials", KIND_TEXT, offsetof(struct config, s3_credentials), 0, 0, 0 },
+	{ "s3_ca", KIND_TEXT, offsetof(struct config, s3_ca), 0, 0, 0 },
+	{ "s3_connections", KIND_NUMBER, offsetof(struct config, s3_connections), 0, 1, 64 },
 	{ "listen", KIND_LIST, offsetof(struct config, listen), offsetof(struct config, listens), 0,
 	  0 },
 	{ "listen_tls", KIND_LIST, offsetof(struct config, listen_tls),
@@ -67,6 +71,7 @@ void config_default(struct config *c)
 		.boot_rate = 1000,
 		.jobs = 2,
 		.object_cache = 1024,
+		.s3_connections = 16,
 		.log_level = 2,
 		.open_enrolment = true,
 		.plain_api = PLAIN_LOOPBACK,

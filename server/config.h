@@ -23,6 +23,9 @@ struct config {
 	char listen_tls[CONFIG_LISTEN_MAX][CONFIG_TEXT_MAX];
 	u32 listens, listens_tls;
 	char tls_cert[CONFIG_TEXT_MAX], tls_key[CONFIG_TEXT_MAX]; /* "": made by us */
+	char objects[CONFIG_TEXT_MAX]; /* where they are; "": as the folder says */
+	char s3_credentials[CONFIG_TEXT_MAX], s3_ca[CONFIG_TEXT_MAX];
+	u32 s3_connections; /* requests to the storage at once */
 	char tls_names[CONFIG_TEXT_MAX];			    /* more names for our own */
 	char wake_address[CONFIG_TEXT_MAX];
 	u32 connections;

@@ -57,7 +57,12 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static void finish_one(struct jobs *js, struct job *j)
+/**
+ * jobs_answer() - let a job that was never submitted make its reply, and drop it
+ *
+ * For one that waits for what another does. On the loop's thread.
+ */
+void jobs_answer(struct jobs *js, struct job *j)
 {
 	struct reply r;
 
@@ -90,7 +95,7 @@ static void on_done(evutil_socket_t fd, short what, void *arg)
 		pthread_mutex_unlock(&js->lock);
 		if (!j)
 			break;
-		finish_one(js, j);
+		jobs_answer(js, j);
 	}
 }
 

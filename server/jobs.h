@@ -26,6 +26,7 @@ struct job {
 int jobs_create(struct jobs **out, struct event_base *base, struct site *site, u32 threads,
 		void (*reply)(void *conn, struct reply *r));
 int jobs_submit(struct jobs *js, struct job *j);
+void jobs_answer(struct jobs *js, struct job *j);
 u32 jobs_waiting(struct jobs *js);
 void jobs_destroy(struct jobs *js);
 

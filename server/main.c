@@ -27,6 +27,7 @@
 #include "server/api/api.h"
 #include "server/cache.h"
 #include "server/httpd.h"
+#include "server/data/objects.h"
 #include "server/init.h"
 #include "server/jobs.h"
 #include "server/site.h"
@@ -319,6 +320,32 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
 	site_check(&d->site);
 }
 
+static int open_objects(struct daemon *d)
+{
+	struct config *c = &d->site.conf;
+	struct objects_conf where = { 0 };
+	char why[OBJECTS_WHY_MAX] = "";
+	int err;
+
+	fmt_snprintf(where.place, sizeof(where.place), "%s", c->objects);
+	fmt_snprintf(where.credentials, sizeof(where.credentials), "%s", c->s3_credentials);
+	fmt_snprintf(where.ca, sizeof(where.ca), "%s", c->s3_ca);
+	err = objects_open(&d->site.dir, &where, !d->check, why);
+	if (err)
+		log_err("freshetd: %s", *why ? why : strerror(-err));
+	return err;
+}
+
+/* Said at the start; storage that comes later is used then. */
+static int check_objects(struct daemon *d)
+{
+	int err = objects_check(&d->site.dir);
+
+	if (err)
+		log_err("freshetd: the objects cannot be used: %s", objects_why(err));
+	return err;
+}
+
 static int open_site(struct daemon *d)
 {
 	struct site *s = &d->site;
@@ -335,6 +362,9 @@ static int open_site(struct daemon *d)
 			err_name(err));
 		return err;
 	}
+	err = open_objects(d);
+	if (err)
+		return err;
 	s->key_path = c->key;
 	err = site_load_key(s);
 	return err ? err : load_faults(d);
@@ -489,6 +519,8 @@ static int start(struct daemon *d)
 		err = cache_create(&s->cache, c->object_cache);
 	if (!err)
 		err = jobs_create(&s->jobs, d->base, s, c->jobs, httpd_job_done);
+	if (!err && objects_remote(&s->dir))
+		err = jobs_create(&s->fetchers, d->base, s, c->s3_connections, httpd_job_done);
 	if (!err)
 		err = start_tls(d);
 	if (err)
@@ -533,7 +565,9 @@ static void tear_down(struct daemon *d)
 	struct site *s = &d->site;
 
 	httpd_destroy(d->httpd);
+	objects_stop(&s->dir);
 	jobs_destroy(s->jobs);
+	jobs_destroy(s->fetchers);
 	if (d->timer)
 		event_free(d->timer);
 	if (d->base)
@@ -571,6 +605,8 @@ static int check(struct daemon *d)
 		err = start_tls(d);
 	if (!err && !first)
 		err = site_check(&d->site);
+	if (d->site.dir.fd >= 0 && check_objects(d) && !err)
+		err = -EREMOTEIO;
 	if (err)
 		printf("not in order\n");
 	else if (first)
@@ -589,6 +625,7 @@ int main(int argc, char **argv)
 
 	d.limits = httpd_limits_default;
 	d.site.dir.fd = -1;
+	list_init(&d.site.fetches);
 	config_default(c);
 	setvbuf(stderr, NULL, _IOLBF, 0);
 	ret = read_config(&d, argc, argv);
@@ -608,6 +645,7 @@ int main(int argc, char **argv)
 		ret = open_site(&d);
 		if (!ret) {
 			site_check(&d.site);
+			check_objects(&d);
 			ret = start(&d);
 		}
 		if (!ret)

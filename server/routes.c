@@ -34,6 +34,7 @@
 #include "server/data/channels.h"
 #include "server/data/profiles.h"
 #include "server/data/siteconf.h"
+#include "server/fetch.h"
 #include "server/site.h"
 #include "server/verify.h"
 
@@ -66,6 +67,7 @@ int site_status_of(int err)
 	case -ENFILE:
 	case -ENOMEM:
 	case -EBUSY:
+	case -EREMOTEIO:
 		return 503;
 	case -ENOSPC:
 	case -EDQUOT:
@@ -146,6 +148,8 @@ static int answer_chunk(struct site *s, const struct site_request *q, const u8 *
 		r->cache = CACHE_FOREVER;
 		r->bytes = cached_bytes(r->cached);
 	} else {
+		if (s->fetchers)
+			return fetch_begin(s, digest, r);
 		if (verify_begin(s, digest, r))
 			return 0;
 		path_object(path, digest);

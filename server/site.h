@@ -5,6 +5,7 @@
 #define SERVER_SITE_H
 
 #include "base/crypto_sign.h"
+#include "base/list.h"
 #include "server/config.h"
 #include "server/data/datadir.h"
 #include "server/data/digestset.h"
@@ -22,6 +23,7 @@ struct cache;
 struct site_counts {
 	u64 replies[6]; /* by hundreds of the status */
 	u64 bytes, objects, object_bytes, tickets, uploads, limited;
+	u64 fetches, fetch_errors; /* of objects that lie elsewhere */
 };
 
 struct site {
@@ -32,6 +34,8 @@ struct site {
 	struct config conf;
 	struct fleet *fleet; /* NULL: damaged or not recorded */
 	struct jobs *jobs;
+	struct jobs *fetchers; /* of objects that lie elsewhere; NULL: they are here */
+	struct list fetches;   /* under way */
 	struct limit api_limit, login_limit, boot_limit;
 	struct site_counts counts;
 	struct faults faults;

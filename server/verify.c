@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/fmt.h"
 #include "base/log.h"
+#include "server/data/objects.h"
 #include "server/data/version.h"
 #include "server/jobs.h"
 
@@ -52,7 +53,8 @@ static void put_aside(struct site *s, const u8 digest[SHA256_BYTES])
 	char from[DATADIR_PATH_MAX], to[DATADIR_PATH_MAX], hex[DIGEST_HEX + 1];
 
 	path_object(from, digest);
-	fmt_snprintf(to, sizeof(to), "damaged/%s", fmt_hex(hex, digest, SHA256_BYTES));
+	path_damaged(to, digest);
+	fmt_hex(hex, digest, SHA256_BYTES);
 	if (datadir_mkdir_for(&s->dir, to) || renameat(s->dir.fd, from, s->dir.fd, to)) {
 		log_err("verify: cannot move a damaged object away path=%s", from);
 		return;

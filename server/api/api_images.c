@@ -14,6 +14,7 @@
 #include "base/fmt.h"
 #include "server/api/api.h"
 #include "server/data/channels.h"
+#include "server/data/objects.h"
 #include "server/data/publish.h"
 #include "server/data/version.h"
 
@@ -39,7 +40,7 @@ struct image_job {
 	bool dry_run, force;
 	u64 grace_s, incoming_s;
 	int err;
-	char why[200];
+	char why[GC_WHY_MAX];
 };
 
 static void drop(struct job *job)
@@ -101,6 +102,13 @@ static void reply_failure(struct reply *r, const struct image_job *j)
 	else if (j->err == -EBUSY || j->err == -EEXIST)
 		status = 409;
 	api_reply_error(r, status, j->why[0] ? j->why : strerror(-j->err));
+}
+
+/* At the end of a run(): where objects are elsewhere, the words are that thread's. */
+static void note_why(struct image_job *j)
+{
+	if (j->err == -EREMOTEIO)
+		fmt_snprintf(j->why, sizeof(j->why), "%s", objects_why(j->err));
 }
 
 static int digest_param(const struct api_call *c, u8 digest[SHA256_BYTES])
@@ -235,6 +243,7 @@ static void run_cost(struct job *job)
 			version_free(&have);
 	}
 	version_free(&v);
+	note_why(j);
 }
 
 static void finish_cost(struct job *job, struct site *s, struct reply *r)
@@ -373,18 +382,31 @@ static void run_missing(struct job *job)
 {
 	struct image_job *j = container_of(job, struct image_job, job);
 
+	u8 *places = calloc(j->n + 1, sizeof(*places));
+	u32 *bytes = calloc(j->n + 1, sizeof(*bytes));
+
 	j->out = json_array();
-	for (size_t i = 0; i < j->n; i++)
-		if (object_find(&j->dir, j->bytes + i * SHA256_BYTES, NULL) == OBJECT_NOWHERE)
+	j->err = places && bytes ? object_find_many(&j->dir, j->bytes, j->n, places, bytes) :
+				   -ENOMEM;
+	for (size_t i = 0; !j->err && i < j->n; i++)
+		if (places[i] == OBJECT_NOWHERE)
 			json_array_append_new(j->out, json_integer((json_int_t)i));
+	note_why(j);
+	free(places);
+	free(bytes);
 }
 
 static void finish_missing(struct job *job, struct site *s, struct reply *r)
 {
 	struct image_job *j = container_of(job, struct image_job, job);
-	json_t *o = json_pack("{s:O}", "missing", j->out);
+	json_t *o;
 
 	(void)s;
+	if (j->err) {
+		reply_failure(r, j);
+		return;
+	}
+	o = json_pack("{s:O}", "missing", j->out);
 	reply_json(r, o);
 	json_decref(o);
 }
@@ -415,6 +437,25 @@ static int missing(struct api_call *c)
 	return api_submit(c, &j->job);
 }
 
+/* Where they are in the folder, one that is there but damaged is mended by this. */
+static int keep_chunk(struct image_job *j, u8 *plain)
+{
+	int n;
+
+	if (objects_remote(&j->dir) || object_find(&j->dir, j->digest, NULL) != OBJECT_STORED)
+		return incoming_put(&j->dir, j->digest, j->bytes, j->n);
+	n = object_read(&j->dir, j->digest, plain, MANIFEST_CHUNK_MAX);
+	if (n > 0)
+		return 0;
+	if (n != -EBADMSG)
+		return incoming_put(&j->dir, j->digest, j->bytes, j->n);
+	n = datadir_lock(&j->dir);
+	if (!n)
+		n = objects_put(&j->dir, j->digest, j->bytes, j->n);
+	datadir_unlock(&j->dir);
+	return n;
+}
+
 static void run_chunk(struct job *job)
 {
 	struct image_job *j = container_of(job, struct image_job, job);
@@ -422,32 +463,11 @@ static void run_chunk(struct job *job)
 	int n = plain ? object_check(j->bytes, j->n, j->digest, plain, MANIFEST_CHUNK_MAX) :
 			-ENOMEM;
 
-	free(plain);
 	if (n == -EBADMSG)
 		fmt_snprintf(j->why, sizeof(j->why), "not the chunk that its name says");
-	j->err = n < 0 ? n : 0;
-	if (j->err)
-		return;
-	/* One that is there but damaged is mended by this. */
-	if (object_find(&j->dir, j->digest, NULL) == OBJECT_STORED) {
-		plain = malloc(MANIFEST_CHUNK_MAX);
-		n = plain ? object_read(&j->dir, j->digest, plain, MANIFEST_CHUNK_MAX) : -ENOMEM;
-		free(plain);
-		if (n > 0)
-			return;
-		if (n == -EBADMSG) {
-			char path[DATADIR_PATH_MAX];
-
-			path_object(path, j->digest);
-			j->err = datadir_lock(&j->dir);
-			if (!j->err) {
-				j->err = datadir_write(&j->dir, path, j->bytes, j->n, 0644);
-				datadir_unlock(&j->dir);
-			}
-			return;
-		}
-	}
-	j->err = incoming_put(&j->dir, j->digest, j->bytes, j->n);
+	j->err = n < 0 ? n : keep_chunk(j, plain);
+	note_why(j);
+	free(plain);
 }
 
 static void finish_chunk(struct job *job, struct site *s, struct reply *r)
@@ -529,7 +549,7 @@ static void finish_publish(struct job *job, struct site *s, struct reply *r)
 		return;
 	}
 	if (j->err) {
-		if (j->err != -EBADMSG && j->err != -EKEYREJECTED)
+		if (j->err != -EBADMSG && j->err != -EKEYREJECTED && j->err != -EREMOTEIO)
 			j->why[0] = 0;
 		reply_failure(r, j);
 		return;
@@ -553,6 +573,7 @@ static void run_gc(struct job *job)
 	struct image_job *j = container_of(job, struct image_job, job);
 
 	j->err = gc_run(&j->dir, j->pub, j->grace_s, j->incoming_s, j->dry_run, &j->gc, j->why);
+	note_why(j);
 }
 
 static void finish_gc(struct job *job, struct site *s, struct reply *r)

@@ -76,12 +76,18 @@ int metrics_text(struct site *s, char **text)
 	put(f, "http_bytes_total", "counter", "Bytes of bodies sent.", s->counts.bytes);
 	put(f, "objects_total", "counter", "Chunk objects sent.", s->counts.objects);
 	put(f, "object_bytes_total", "counter", "Bytes of them.", s->counts.object_bytes);
+	put(f, "fetches_total", "counter", "Objects fetched from storage elsewhere.",
+	    s->counts.fetches);
+	put(f, "fetch_errors_total", "counter", "Of these, storage could not be used.",
+	    s->counts.fetch_errors);
 	put(f, "tickets_total", "counter", "Boot tickets made.", s->counts.tickets);
 	put(f, "uploads_total", "counter", "Chunk objects uploaded.", s->counts.uploads);
 	put(f, "limited_total", "counter", "Requests over a limit.", s->counts.limited);
 	put(f, "connections", "gauge", "Connections now.", connections);
 	put(f, "event_streams", "gauge", "Event streams among them.", streams);
-	put(f, "jobs", "gauge", "Jobs waiting or running.", s->jobs ? jobs_waiting(s->jobs) : 0);
+	put(f, "jobs", "gauge", "Jobs waiting or running.",
+	    (s->jobs ? jobs_waiting(s->jobs) : 0) +
+		    (s->fetchers ? jobs_waiting(s->fetchers) : 0));
 	put(f, "uptime_seconds", "gauge", "Since the start.",
 	    (plat_time_ns() - s->start_ns) / NS_PER_SEC);
 	if (!fstatvfs(s->dir.fd, &v))

@@ -8,7 +8,9 @@
  *	site.conf                  policy, by default and per machine
  *	site.key site.pub          the site's key (may live elsewhere)
  *	fleet.db                   SQLite, the server's own
+ *	objects.conf               where the objects are, if not here (objects.c)
  *	incoming/<64 hex>          objects on their way; kept between attempts (publish.c)
+ *	damaged/<64 hex>           objects that were not what their names say
  *	tmp/                       files on their way to a name; swept by the next writer
  *	.lock                      flock(2): one writer at a time; readers need none
  *
@@ -31,6 +33,7 @@
 
 #include "base/err.h"
 #include "base/fmt.h"
+#include "server/data/objects.h"
 
 static const char *const folders[] = {
 	"objects", "manifests", "channels", "netboot", "incoming", "tmp",
@@ -46,6 +49,7 @@ int datadir_open(struct datadir *d, const char *path, bool create)
 {
 	d->path = path;
 	d->lock_fd = -1;
+	d->objects = NULL;
 	if (create && mkdir(path, 0755) && errno != EEXIST)
 		return -errno;
 	d->fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -61,9 +65,12 @@ int datadir_open(struct datadir *d, const char *path, bool create)
 	return 0;
 }
 
-/** datadir_close() - give back what datadir_open() and datadir_lock() took */
+/** datadir_close() - give back what datadir_open(), objects_open() and datadir_lock() took */
 void datadir_close(struct datadir *d)
 {
+	if (d->objects)
+		d->objects->ops->close(d->objects);
+	d->objects = NULL;
 	if (d->lock_fd >= 0)
 		close(d->lock_fd);
 	close(d->fd);

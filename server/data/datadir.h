@@ -14,10 +14,13 @@
 #define DATADIR_PATH_MAX 128 /* any relative path made below, with its NUL */
 #define DIGEST_HEX (2 * SHA256_BYTES)
 
+struct objects;
+
 struct datadir {
-	int fd;		  /* the folder itself */
-	int lock_fd;	  /* -1: not locked */
-	const char *path; /* as the user wrote it, for messages */
+	int fd;			 /* the folder itself */
+	int lock_fd;		 /* -1: not locked */
+	const char *path;	 /* as the user wrote it, for messages */
+	struct objects *objects; /* where they are; NULL: here (objects.h) */
 };
 
 int datadir_open(struct datadir *d, const char *path, bool create);

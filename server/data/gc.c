@@ -8,9 +8,13 @@
  * publishes that an old one has gone (publish.c). A PC that boots a version which
  * was removed a moment ago asks for its chunks in vain, which is why
  * removing a version in use is refused elsewhere.
+ *
+ * Objects that are elsewhere have no incoming/ there: a note here says which of them wait
+ * for their version (publish.c).
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -19,6 +23,7 @@
 #include "base/err.h"
 #include "base/fmt.h"
 #include "server/data/digestset.h"
+#include "server/data/objects.h"
 #include "server/data/publish.h"
 
 struct gc {
@@ -28,8 +33,10 @@ struct gc {
 	struct gc_result *r;
 	char *why;
 	time_t now;
-	u64 grace_s;
+	u64 grace_s, incoming_s;
 	bool dry_run;
+	u8 *dead; /* dead_count digests */
+	u64 dead_count, dead_room;
 };
 
 static int mark_version(void *arg, const u8 id[SHA256_BYTES], const struct manifest *m)
@@ -44,8 +51,11 @@ static int mark_version(void *arg, const u8 id[SHA256_BYTES], const struct manif
 	(void)m;
 	err = version_load(g->d, id, g->pub, &v, &why);
 	if (err) {
-		fmt_snprintf(g->why, 160, "version %s: %s; remove it or repair it first",
-			     fmt_hex(hex, id, SHA256_BYTES), why);
+		if (err == -EREMOTEIO)
+			fmt_snprintf(g->why, GC_WHY_MAX, "%s", why);
+		else
+			fmt_snprintf(g->why, GC_WHY_MAX, "version %s: %s; remove it or repair it"
+				     " first", fmt_hex(hex, id, SHA256_BYTES), why);
 		return err;
 	}
 	for (u32 i = 0; !err && i < v.m.page_count; i++)
@@ -76,48 +86,59 @@ static int count_manifests(const struct datadir *d, u64 *n)
 	return 0;
 }
 
-static void sweep_one(struct gc *g, int dir_fd, const char *name)
+/* Does a note say that its version is still to come? */
+static bool waits(const struct gc *g, const u8 *digest)
 {
-	u8 digest[SHA256_BYTES];
+	char path[DATADIR_PATH_MAX];
 	struct stat st;
-	bool added;
 
-	if (fmt_unhex(digest, SHA256_BYTES, name, strlen(name)) ||
-	    fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
-		return;
-	if (!digestset_add(&g->live, digest, &added) || !added) {
-		g->r->objects++;
-		g->r->bytes += (u64)st.st_size;
-		return;
-	}
-	if (g->now - st.st_mtime < (time_t)g->grace_s)
-		return;
-	if (g->dry_run || !unlinkat(dir_fd, name, 0)) {
-		g->r->gone_objects++;
-		g->r->gone_bytes += (u64)st.st_size;
-	}
+	path_incoming(path, digest);
+	return objects_remote(g->d) && !fstatat(g->d->fd, path, &st, 0) &&
+	       g->now - st.st_mtime < (time_t)g->incoming_s;
 }
 
-static void sweep_objects(struct gc *g)
+static int sweep_one(void *arg, const struct object_entry *e)
 {
-	for (int i = 0; i < 256; i++) {
-		char path[16];
-		struct dirent *e;
-		DIR *dir;
-		int fd;
+	struct gc *g = arg;
 
-		fmt_snprintf(path, sizeof(path), "objects/%02x", i);
-		fd = openat(g->d->fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		dir = fd < 0 ? NULL : fdopendir(fd);
-		while (dir && (e = readdir(dir)))
-			if (digest_hex_ok(e->d_name, strlen(e->d_name)))
-				sweep_one(g, fd, e->d_name);
-		if (dir)
-			closedir(dir);
+	if (digestset_has(&g->live, e->digest)) {
+		g->r->objects++;
+		g->r->bytes += e->bytes;
+		return 0;
 	}
+	/* Another host's clock, or one that rounds up, may be ahead: no grace is none at all. */
+	if (g->grace_s && g->now - e->modified < (time_t)g->grace_s)
+		return 0;
+	if (waits(g, e->digest))
+		return 0;
+	if (g->dead_count == g->dead_room) {
+		u64 room = g->dead_room ? g->dead_room * 2 : 1024;
+		u8 *more = realloc(g->dead, room * SHA256_BYTES);
+
+		if (!more)
+			return -ENOMEM;
+		g->dead = more;
+		g->dead_room = room;
+	}
+	memcpy(g->dead + g->dead_count++ * SHA256_BYTES, e->digest, SHA256_BYTES);
+	g->r->gone_bytes += e->bytes;
+	return 0;
 }
 
-static void sweep_incoming(struct gc *g, u64 age_s)
+static int sweep_objects(struct gc *g)
+{
+	int err = objects_list(g->d, sweep_one, g);
+
+	g->r->gone_objects = g->dead_count;
+	if (!err && !g->dry_run)
+		err = objects_remove(g->d, g->dead, g->dead_count, &g->r->gone_objects);
+	if (err)
+		fmt_snprintf(g->why, GC_WHY_MAX, "%s", objects_why(err));
+	free(g->dead);
+	return err;
+}
+
+static void sweep_incoming(struct gc *g)
 {
 	int fd = openat(g->d->fd, "incoming", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -128,7 +149,7 @@ static void sweep_incoming(struct gc *g, u64 age_s)
 
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
 		    fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
-		    g->now - st.st_mtime < (time_t)age_s)
+		    g->now - st.st_mtime < (time_t)g->incoming_s)
 			continue;
 		if (g->dry_run || !unlinkat(fd, e->d_name, 0)) {
 			g->r->gone_incoming++;
@@ -148,11 +169,11 @@ static void sweep_incoming(struct gc *g, u64 age_s)
  * Takes the folder's lock. Return: 0; what version_load() returns; others.
  */
 int gc_run(struct datadir *d, const u8 pub[P256_PUB_BYTES], u64 grace_s, u64 incoming_s,
-	   bool dry_run, struct gc_result *r, char why[160])
+	   bool dry_run, struct gc_result *r, char why[GC_WHY_MAX])
 {
 	struct gc g = {
-		.d = d, .pub = pub, .r = r, .why = why, .grace_s = grace_s, .dry_run = dry_run,
-		.now = time(NULL),
+		.d = d, .pub = pub, .r = r, .why = why, .grace_s = grace_s,
+		.incoming_s = incoming_s, .dry_run = dry_run, .now = time(NULL),
 	};
 	u64 files = 0;
 	int err;
@@ -167,13 +188,14 @@ int gc_run(struct datadir *d, const u8 pub[P256_PUB_BYTES], u64 grace_s, u64 inc
 		if (!err)
 			err = count_manifests(d, &files);
 		if (!err && files != r->versions) {
-			fmt_snprintf(why, 160, "a file in manifests/ is no manifest; remove it");
+			fmt_snprintf(why, GC_WHY_MAX,
+				     "a file in manifests/ is no manifest; remove it");
 			err = -EBADMSG;
 		}
-		if (!err) {
-			sweep_objects(&g);
-			sweep_incoming(&g, incoming_s);
-		}
+		if (!err)
+			err = sweep_objects(&g);
+		if (!err)
+			sweep_incoming(&g);
 		datadir_unlock(d);
 	}
 	digestset_fini(&g.live);

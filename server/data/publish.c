@@ -11,6 +11,12 @@
  * still take away, and a version that has a name is whole. An object that was in
  * objects/ when the push asked may have been collected since: then it is missing,
  * the pusher is told, and sends it.
+ *
+ * Where the objects are elsewhere (objects.h), they are sent there as they come: that
+ * is durable when it is done, and goes over several connections at once, which a
+ * publisher that holds the lock could not. An empty file in incoming/ says of each that
+ * it waits for its version, and keeps the collector away from it as long as from
+ * others that wait.
  */
 #include "server/data/publish.h"
 
@@ -24,31 +30,68 @@
 
 #include "base/err.h"
 #include "base/fmt.h"
+#include "server/data/digestset.h"
+#include "server/data/objects.h"
 
-static void path_incoming(char out[DATADIR_PATH_MAX], const u8 digest[SHA256_BYTES])
+/** path_incoming() - where an object waits for its version */
+void path_incoming(char out[DATADIR_PATH_MAX], const u8 digest[SHA256_BYTES])
 {
 	char hex[DIGEST_HEX + 1];
 
 	fmt_snprintf(out, DATADIR_PATH_MAX, "incoming/%s", fmt_hex(hex, digest, SHA256_BYTES));
 }
 
-/** object_find() - where is it, and how long? @bytes may be NULL */
-enum object_place object_find(const struct datadir *d, const u8 digest[SHA256_BYTES], u32 *bytes)
+/**
+ * object_find_many() - where are these, and how long?
+ * @places: out, an enum object_place for each
+ */
+int object_find_many(const struct datadir *d, const u8 *digests, u64 count, u8 *places,
+		     u32 *bytes)
+{
+	int err = objects_find(d, digests, count, bytes);
+
+	for (u64 i = 0; !err && i < count; i++) {
+		char path[DATADIR_PATH_MAX];
+		struct stat st;
+
+		places[i] = OBJECT_STORED;
+		if (bytes[i])
+			continue;
+		path_incoming(path, digests + i * SHA256_BYTES);
+		if (!fstatat(d->fd, path, &st, 0) && st.st_size > CHUNK_HEADER_BYTES)
+			bytes[i] = (u32)st.st_size;
+		places[i] = bytes[i] ? OBJECT_INCOMING : OBJECT_NOWHERE;
+	}
+	return err;
+}
+
+/** object_find() - the place of one, or an error; @bytes may be NULL */
+int object_find(const struct datadir *d, const u8 digest[SHA256_BYTES], u32 *bytes)
+{
+	u8 place = OBJECT_NOWHERE;
+	u32 n = 0;
+	int err = object_find_many(d, digest, 1, &place, &n);
+
+	if (bytes)
+		*bytes = n;
+	return err ? err : place;
+}
+
+/* To where the objects are, with a note that its version is still to come. */
+static int send_away(const struct datadir *d, const u8 *digest, const u8 *object, size_t bytes)
 {
 	char path[DATADIR_PATH_MAX];
-	enum object_place place = OBJECT_STORED;
-	struct stat st;
+	int fd, err;
 
-	path_object(path, digest);
-	if (fstatat(d->fd, path, &st, 0) || st.st_size <= CHUNK_HEADER_BYTES) {
-		path_incoming(path, digest);
-		if (fstatat(d->fd, path, &st, 0) || st.st_size <= CHUNK_HEADER_BYTES)
-			return OBJECT_NOWHERE;
-		place = OBJECT_INCOMING;
-	}
-	if (bytes)
-		*bytes = (u32)st.st_size;
-	return place;
+	path_incoming(path, digest);
+	err = datadir_mkdir_for(d, path);
+	if (err)
+		return err;
+	fd = openat(d->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return objects_put(d, digest, object, bytes);
 }
 
 /**
@@ -63,6 +106,8 @@ int incoming_put(const struct datadir *d, const u8 digest[SHA256_BYTES], const u
 	char tmp[DATADIR_PATH_MAX], path[DATADIR_PATH_MAX];
 	int fd, err;
 
+	if (objects_remote(d))
+		return send_away(d, digest, object, bytes);
 	path_incoming(path, digest);
 	fmt_snprintf(tmp, sizeof(tmp), "incoming/.%d.%u", (int)getpid(),
 		     atomic_fetch_add(&count, 1));
@@ -101,12 +146,59 @@ int incoming_read(const struct datadir *d, const u8 digest[SHA256_BYTES], u8 *pl
 static int take_in(const struct datadir *d, const u8 digest[SHA256_BYTES])
 {
 	char from[DATADIR_PATH_MAX], to[DATADIR_PATH_MAX];
+	size_t bytes;
+	u8 *object;
 	int err;
 
 	path_incoming(from, digest);
+	if (objects_remote(d)) { /* it came before the objects went elsewhere */
+		err = datadir_read(d, from, OBJECT_BYTES_MAX, &object, &bytes);
+		if (!err) {
+			err = objects_put(d, digest, object, bytes);
+			free(object);
+		}
+		return err;
+	}
 	path_object(to, digest);
 	err = datadir_mkdir_for(d, to);
 	return err ? err : renameat(d->fd, from, d->fd, to) ? -errno : 0;
+}
+
+/* Those that are not zero, each once; to be freed. */
+static int distinct(const u8 *digests, u64 count, u8 **out, u64 *n)
+{
+	struct digestset seen;
+	bool added;
+	int err = digestset_init(&seen);
+
+	*n = 0;
+	*out = calloc(count + 1, SHA256_BYTES);
+	if (!err && !*out)
+		err = -ENOMEM;
+	for (u64 i = 0; !err && i < count; i++) {
+		const u8 *digest = digests + i * SHA256_BYTES;
+
+		if (manifest_digest_is_zero(digest))
+			continue;
+		if (!digestset_add(&seen, digest, &added))
+			err = -ENOMEM;
+		else if (added)
+			memcpy(*out + (*n)++ * SHA256_BYTES, digest, SHA256_BYTES);
+	}
+	digestset_fini(&seen);
+	return err;
+}
+
+/** incoming_forget() - these have a version now: the notes that they wait for one go */
+void incoming_forget(const struct datadir *d, const u8 *digests, u64 count)
+{
+	char path[DATADIR_PATH_MAX];
+
+	for (u64 i = 0; objects_remote(d) && i < count; i++) {
+		path_incoming(path, digests + i * SHA256_BYTES);
+		if (!manifest_digest_is_zero(digests + i * SHA256_BYTES))
+			unlinkat(d->fd, path, 0);
+	}
 }
 
 /**
@@ -119,32 +211,36 @@ int publish_objects(struct datadir *d, const u8 *digests, u64 count, publish_mis
 		    void *arg)
 {
 	bool synced = false, lost = false;
-	int err = 0;
+	u8 *all = NULL, *places = NULL;
+	u32 *bytes = NULL;
+	u64 n;
+	int err = distinct(digests, count, &all, &n);
 
-	/* First look: nothing is moved if something is missing. */
-	for (u64 i = 0; i < count; i++) {
-		const u8 *digest = digests + i * SHA256_BYTES;
-
-		if (!manifest_digest_is_zero(digest) &&
-		    object_find(d, digest, NULL) == OBJECT_NOWHERE) {
-			missing(arg, digest);
+	if (!err) {
+		places = calloc(n + 1, sizeof(*places));
+		bytes = calloc(n + 1, sizeof(*bytes));
+		err = places && bytes ? object_find_many(d, all, n, places, bytes) : -ENOMEM;
+	}
+	/* Nothing is moved if something is missing. */
+	for (u64 i = 0; !err && i < n; i++)
+		if (places[i] == OBJECT_NOWHERE) {
+			missing(arg, all + i * SHA256_BYTES);
 			lost = true;
 		}
-	}
 	if (lost)
-		return -ENOENT;
-	for (u64 i = 0; !err && i < count; i++) {
-		const u8 *digest = digests + i * SHA256_BYTES;
-
-		if (manifest_digest_is_zero(digest) ||
-		    object_find(d, digest, NULL) == OBJECT_STORED)
+		err = -ENOENT;
+	for (u64 i = 0; !err && i < n; i++) {
+		if (places[i] == OBJECT_STORED)
 			continue;
 		if (!synced)
 			err = datadir_sync(d);
 		synced = true;
 		if (!err)
-			err = take_in(d, digest);
+			err = take_in(d, all + i * SHA256_BYTES);
 	}
+	free(all);
+	free(places);
+	free(bytes);
 	return err || !synced ? err : datadir_sync(d);
 }
 
@@ -160,6 +256,8 @@ static int read_page(struct datadir *d, const struct manifest *m, u32 i, u8 *out
 	n = object_read(d, digest, page, m->chunk_bytes);
 	if (n == -ENOENT || n == -EBADMSG)
 		n = incoming_read(d, digest, page, m->chunk_bytes);
+	if (n == -EBADMSG && objects_remote(d))
+		n = -ENOENT; /* what waits there is a note, and what is stored is marked */
 	if (n < 0)
 		return n;
 	if ((u32)n != want)
@@ -227,6 +325,12 @@ int publish_version(struct datadir *d, const u8 *file, size_t bytes, const u8 pu
 	path_manifest(path, version);
 	if (!err)
 		err = datadir_write(d, path, file, bytes, 0644);
+	if (!err) {
+		incoming_forget(d, m.pages, m.page_count);
+		incoming_forget(d, digests, m.chunk_count);
+	}
+	if (err == -EREMOTEIO)
+		*why = objects_why(err);
 	datadir_unlock(d);
 out:
 	free(digests);

@@ -15,8 +15,9 @@
 
 #include "base/err.h"
 #include "base/fmt.h"
-#include "server/data/profiles.h"
 #include "server/data/digestset.h"
+#include "server/data/objects.h"
+#include "server/data/profiles.h"
 
 /**
  * object_check() - decode an object and compare its content with its name
@@ -44,16 +45,14 @@ int object_check(const u8 *object, size_t bytes, const u8 digest[SHA256_BYTES], 
 /** object_read() - the content of a stored object, checked; its length, or an error */
 int object_read(const struct datadir *d, const u8 digest[SHA256_BYTES], u8 *plain, u32 plain_max)
 {
-	char path[DATADIR_PATH_MAX];
 	size_t bytes;
 	u8 *object;
-	int n;
+	int n = objects_get(d, digest, &object, &bytes);
 
-	path_object(path, digest);
-	n = datadir_read(d, path, OBJECT_BYTES_MAX, &object, &bytes);
 	if (n)
 		return n;
 	n = object_check(object, bytes, digest, plain, plain_max);
+	objects_note(d, digest, object, bytes, n);
 	free(object);
 	return n;
 }
@@ -77,8 +76,9 @@ static int load_table(const struct datadir *d, struct version *v, const char **w
 			memcpy(v->digests + (size_t)i * m->digests_per_page * SHA256_BYTES, page,
 			       want);
 		} else if (n) {
-			*why = n == -ENOENT ? "a table page is missing" : "a table page is damaged";
-			err = n == -ENOENT ? -ENOENT : -EBADMSG;
+			*why = n == -ENOENT ? "a table page is missing" :
+			       n == -EREMOTEIO ? objects_why(n) : "a table page is damaged";
+			err = n == -ENOENT || n == -EREMOTEIO ? n : -EBADMSG;
 		}
 	}
 	free(page);
@@ -131,32 +131,29 @@ void version_free(struct version *v)
 	memset(v, 0, sizeof(*v));
 }
 
-static int add_all(struct digestset *set, const struct version *v)
+/* Those of @digests that @set does not have yet, into it and behind @fresh. */
+static int add_some(struct digestset *set, const u8 *digests, u64 count, u8 *fresh, u64 *n)
 {
 	bool added;
 
-	for (u64 i = 0; i < v->m.chunk_count; i++)
-		if (!manifest_digest_is_zero(v->digests + i * SHA256_BYTES) &&
-		    !digestset_add(set, v->digests + i * SHA256_BYTES, &added))
+	for (u64 i = 0; i < count; i++) {
+		const u8 *digest = digests + i * SHA256_BYTES;
+
+		if (manifest_digest_is_zero(digest))
+			continue;
+		if (!digestset_add(set, digest, &added))
 			return -ENOMEM;
-	for (u32 i = 0; i < v->m.page_count; i++)
-		if (!digestset_add(set, manifest_page_digest(&v->m, i), &added))
-			return -ENOMEM;
+		if (added && fresh)
+			memcpy(fresh + (*n)++ * SHA256_BYTES, digest, SHA256_BYTES);
+	}
 	return 0;
 }
 
-static void cost_one(const struct datadir *d, const u8 *digest, struct version_cost *out)
+static int add_all(struct digestset *set, const struct version *v, u8 *fresh, u64 *n)
 {
-	char path[DATADIR_PATH_MAX];
-	struct stat st;
+	int err = add_some(set, v->digests, v->m.chunk_count, fresh, n);
 
-	path_object(path, digest);
-	if (fstatat(d->fd, path, &st, 0)) {
-		out->missing++;
-		return;
-	}
-	out->objects++;
-	out->bytes += (u64)st.st_size;
+	return err ? err : add_some(set, v->m.pages, v->m.page_count, fresh, n);
 }
 
 /**
@@ -166,31 +163,30 @@ static void cost_one(const struct datadir *d, const u8 *digest, struct version_c
 int version_cost(const struct datadir *d, const struct version *v, const struct version *have,
 		 struct version_cost *out)
 {
+	u64 all = v->m.chunk_count + v->m.page_count, n = 0;
+	u8 *fresh = calloc(all + 1, SHA256_BYTES);
+	u32 *bytes = calloc(all + 1, sizeof(*bytes));
 	struct digestset set;
-	bool added = false;
 	int err = digestset_init(&set);
 
 	memset(out, 0, sizeof(*out));
+	if (!err && (!fresh || !bytes))
+		err = -ENOMEM;
 	if (!err && have)
-		err = add_all(&set, have);
-	for (u64 i = 0; !err && i < v->m.chunk_count; i++) {
-		const u8 *digest = v->digests + i * SHA256_BYTES;
-
-		if (manifest_digest_is_zero(digest))
-			continue;
-		if (!digestset_add(&set, digest, &added))
-			err = -ENOMEM;
-		else if (added)
-			cost_one(d, digest, out);
-	}
-	for (u32 i = 0; !err && i < v->m.page_count; i++) {
-		if (!digestset_add(&set, manifest_page_digest(&v->m, i), &added))
-			err = -ENOMEM;
-		else if (added)
-			cost_one(d, manifest_page_digest(&v->m, i), out);
+		err = add_all(&set, have, NULL, NULL);
+	if (!err)
+		err = add_all(&set, v, fresh, &n);
+	if (!err)
+		err = objects_find(d, fresh, n, bytes);
+	for (u64 i = 0; !err && i < n; i++) {
+		out->objects += bytes[i] > 0;
+		out->missing += !bytes[i];
+		out->bytes += bytes[i];
 	}
 	out->bytes += v->file_bytes;
 	digestset_fini(&set);
+	free(fresh);
+	free(bytes);
 	return err;
 }
 

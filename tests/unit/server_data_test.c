@@ -1,4 +1,4 @@
-/* server/data: names and paths, settings, files written whole, channels. */
+/* server/data: names and paths, settings, files written whole, channels, where objects are. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +16,9 @@
 #include "base/plat_host.h"
 #include "server/data/channels.h"
 #include "server/data/datadir.h"
+#include "server/data/objects.h"
+#include "server/data/s3.h"
+#include "server/data/s3_list.h"
 #include "server/data/siteconf.h"
 
 #define UUID "01234567-89ab-cdef-0123-456789abcdef"
@@ -253,12 +256,133 @@ static void channels(void **state)
 	datadir_close(&d);
 }
 
+static void places(void **state)
+{
+	static const char *const bad[] = {
+		"", "s3://", "s3:/bucket@http://h", "s3://bucket", "s3://bucket@", "s3://bucket@h",
+		"s3://bucket@http://", "s3://bucket@http:///region", "s3://bucket@ftp://h",
+		"s3://ab@http://h", "s3://Bucket@http://h", "s3://-bucket@http://h",
+		"s3://buc/ket@http://h", "s3://bucket@http://user:pw@h", "s3://bucket@http://h?x",
+		"s3://bucket@http://h/Region", "s3://bucket@http://h/a/b", "s3://bucket@http://h h",
+	};
+	struct s3_place p;
+	char text[600];
+
+	(void)state;
+	assert_int_equal(s3_place_parse(&p, "s3://my.bucket-1@https://[::1]:9000/eu-west-1"), 0);
+	assert_string_equal(p.bucket, "my.bucket-1");
+	assert_string_equal(p.url, "https://[::1]:9000");
+	assert_string_equal(p.region, "eu-west-1");
+	assert_int_equal(s3_place_parse(&p, "s3://abc@http://h"), 0);
+	assert_string_equal(p.region, "us-east-1");
+	assert_int_equal(s3_place_parse(&p, "s3://abc@http://h/"), 0);
+	assert_string_equal(p.url, "http://h");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(s3_place_parse(&p, bad[i]), -EINVAL);
+	/* Each part at its longest, and one more. */
+	snprintf(text, sizeof(text), "s3://%063d@http://h", 0);
+	assert_int_equal(s3_place_parse(&p, text), 0);
+	snprintf(text, sizeof(text), "s3://%064d@http://h", 0);
+	assert_int_equal(s3_place_parse(&p, text), -EINVAL);
+	snprintf(text, sizeof(text), "s3://abc@http://%0184d/%039d", 0, 0);
+	assert_int_equal(s3_place_parse(&p, text), 0);
+	snprintf(text, sizeof(text), "s3://abc@http://%0185d", 0);
+	assert_int_equal(s3_place_parse(&p, text), -EINVAL);
+	snprintf(text, sizeof(text), "s3://abc@http://h/%040d", 0);
+	assert_int_equal(s3_place_parse(&p, text), -EINVAL);
+}
+
+static int take(void *arg, const struct object_entry *e)
+{
+	struct object_entry *out = arg;
+
+	assert_int_equal(out->digest[0], 0); /* there is one only */
+	*out = *e;
+	return e->bytes == 13 ? -E2BIG : 0;
+}
+
+static void lists(void **state)
+{
+	static const char page[] =
+		"<IsTruncated>true</IsTruncated>"
+		"<NextContinuationToken>a&amp;b&lt;c&quot;&apos;&gt;&x;</NextContinuationToken>"
+		"<Contents><Key>objects/aa/%s</Key><Size>%d</Size>"
+		"<LastModified>2026-11-28T09:20:37.000Z</LastModified></Contents>"
+		"<Contents><Key>objects/ab/%s</Key></Contents>"
+		"<Contents><Key>aa/%s</Key></Contents><Contents><Key></Key></Contents><Contents>";
+	char hex[DIGEST_HEX + 1], xml[1024], token[32];
+	struct object_entry e = { 0 };
+
+	(void)state;
+	memset(hex, 'a', DIGEST_HEX);
+	hex[DIGEST_HEX] = 0;
+	snprintf(xml, sizeof(xml), page, hex, 70000, hex, hex);
+	assert_int_equal(s3_list_parse(xml, take, &e, token, sizeof(token)), 0);
+	assert_string_equal(token, "a&b<c\"'>&x;");
+	assert_int_equal(e.bytes, 70000);
+	assert_int_equal(e.modified, 1795857637);
+	e.digest[0] = 0;
+	assert_int_equal(s3_list_parse(xml, take, &e, token, 8), -EBADMSG);
+	snprintf(xml, sizeof(xml), page, hex, 13, hex, hex);
+	assert_int_equal(s3_list_parse(xml, take, &e, token, sizeof(token)), -E2BIG);
+	strcpy(xml, "<Contents><Key>");
+	assert_int_equal(s3_list_parse(xml, take, &e, token, sizeof(token)), 0);
+	assert_string_equal(token, "");
+	assert_int_equal(s3_xml_text("<Code>NoSuchKey</Code>", "Code", token, 5), 9);
+	assert_string_equal(token, "NoSu");
+	assert_int_equal(s3_xml_text(NULL, "Code", token, 5), 0);
+}
+
+/* What a setting says is remembered by the folder, and taken away by another. */
+static void remembered(void **state)
+{
+	struct objects_conf c = { .place = "s3://bucket@http://127.0.0.1:1" };
+	char why[OBJECTS_WHY_MAX];
+	struct datadir d;
+
+	(void)state;
+	snprintf(c.credentials, sizeof(c.credentials), "%s/keys", folder);
+	assert_int_equal(datadir_open(&d, folder, true), 0);
+	assert_int_equal(objects_open(&d, NULL, false, why), 0);
+	assert_false(objects_remote(&d));
+	assert_int_equal(objects_open(&d, &c, true, why), -ENOENT);
+	assert_non_null(strstr(why, "cannot read the credentials"));
+	assert_int_equal(datadir_lock(&d), 0);
+	assert_int_equal(datadir_write(&d, "keys", "access_key a\nsecret_key b\n", 26, 0644), 0);
+	datadir_unlock(&d);
+	assert_int_equal(objects_open(&d, &c, true, why), -EPERM);
+	assert_int_equal(fchmodat(d.fd, "keys", 0600, 0), 0);
+	assert_int_equal(objects_open(&d, &c, true, why), 0);
+	assert_true(objects_remote(&d));
+	datadir_close(&d);
+	assert_int_equal(datadir_open(&d, folder, false), 0);
+	assert_false(objects_remote(&d));
+	assert_int_equal(objects_open(&d, NULL, false, why), 0);
+	assert_true(objects_remote(&d));
+	/* Nobody is at port 1. */
+	assert_int_equal(objects_check(&d), -EREMOTEIO);
+	assert_non_null(strstr(objects_why(-EREMOTEIO), "cannot be reached"));
+	datadir_close(&d);
+	strcpy(c.place, "folder");
+	assert_int_equal(datadir_open(&d, folder, false), 0);
+	assert_int_equal(objects_open(&d, &c, true, why), 0);
+	assert_false(objects_remote(&d));
+	assert_int_equal(faccessat(d.fd, OBJECTS_RECORD, F_OK, 0), -1);
+	assert_int_equal(datadir_write(&d, OBJECTS_RECORD, "objects x\nfrob y\n", 17, 0644), 0);
+	assert_int_equal(objects_open(&d, NULL, false, why), -EINVAL);
+	assert_non_null(strstr(why, "unknown key"));
+	unlinkat(d.fd, OBJECTS_RECORD, 0);
+	datadir_close(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names),    cmocka_unit_test(settings), cmocka_unit_test(windows),
 		cmocka_unit_test(edits),
 		cmocka_unit_test(files),    cmocka_unit_test(channels),
+		cmocka_unit_test(places),   cmocka_unit_test(lists),
+		cmocka_unit_test(remembered),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, drop_folder);
