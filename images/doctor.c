@@ -25,6 +25,7 @@
 #include "images/pe.h"
 #include "images/remote.h"
 #include "server/data/channels.h"
+#include "server/data/objects.h"
 #include "server/data/version.h"
 
 /* dnsmasq first pings an address for three seconds; a firmware waits for a minute. */
@@ -94,7 +95,10 @@ static void check_channel(void *arg, const char *name, int err, const struct cha
 		say(BAD, "channel", "%s: its version: %s; push or build it again", name, why);
 		return;
 	}
-	if (version_cost(d, &v, NULL, &cost) || cost.missing)
+	err = version_cost(d, &v, NULL, &cost);
+	if (err)
+		say(BAD, "channel", "%s: its objects: %s", name, objects_why(err));
+	else if (cost.missing)
 		say(BAD, "channel", "%s: %llu objects are missing; push or build it again", name,
 		    (unsigned long long)cost.missing);
 	else
@@ -139,6 +143,22 @@ static void check_netboot(const struct datadir *d, const u8 pub[P256_PUB_BYTES])
 	}
 }
 
+/* Where they are, if that is not the folder, and whether they can be reached from here. */
+static void check_objects(struct datadir *d)
+{
+	char why[OBJECTS_WHY_MAX] = "";
+	int err = objects_open(d, NULL, false, why);
+
+	if (err)
+		say(BAD, "objects", "%s", *why ? why : strerror(-err));
+	else if (!objects_remote(d))
+		return;
+	else if ((err = objects_check(d)))
+		say(BAD, "objects", "%s", objects_why(err));
+	else
+		say(OK, "objects", "the storage of %s/" OBJECTS_RECORD " answers", d->path);
+}
+
 static void check_data(const char *path)
 {
 	u8 pub[P256_PUB_BYTES];
@@ -152,6 +172,7 @@ static void check_data(const char *path)
 		say(BAD, "folder", "%s: %s", path, strerror(errno));
 		return;
 	}
+	check_objects(&d);
 	if (cli_public_key(pub, NULL, path)) {
 		say(BAD, "key", "%s has no site.pub or site.key", path);
 		datadir_close(&d);

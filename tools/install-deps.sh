@@ -14,6 +14,7 @@ mmdebstrap grub-efi-amd64-bin grub-common
 nginx-light wrk pigz ipxe sbsigntool iperf3 curl
 python3 python3-pytest python3-jsonschema valgrind cpio busybox-static openssl dnsmasq-base iproute2 man-db
 chromium libnss3-tools fonts-dejavu-core
+python3-swift
 "
 
 missing=
