@@ -57,6 +57,11 @@ struct blk_ops {
 	void (*submit)(struct blk_dev *d, struct blk_req *r);
 	/* Advance: reap completions, start what waits, run time-outs. */
 	void (*poll)(struct blk_dev *d);
+	/*
+	 * Does hardware owe it an answer? Then it is polled within the time that a disk
+	 * takes, and who is polled with it need not be called for less. NULL: never.
+	 */
+	bool (*soon)(const struct blk_dev *d);
 };
 
 struct blk_dev {
@@ -78,6 +83,11 @@ static inline void blk_submit(struct blk_dev *d, struct blk_req *r)
 static inline void blk_poll(struct blk_dev *d)
 {
 	d->ops->poll(d);
+}
+
+static inline bool blk_soon(const struct blk_dev *d)
+{
+	return d->ops->soon && d->ops->soon(d);
 }
 
 #endif

@@ -23,6 +23,7 @@
 #define FILL_IDLE_MS 15000u
 #define RESERVE_BYTES (512ull << 20)
 #define ROUNDS 16
+#define SOON_PARTS 4 /* owed so many answers, the next is near; fewer may all be slow ones */
 #define ASKED_BITS (8ull << 20) /* a block each up to 32 GiB, then several share one */
 
 static void disk_submit(struct blk_dev *b, struct blk_req *r)
@@ -38,9 +39,15 @@ static void disk_blk_poll(struct blk_dev *b)
 	disk_poll(container_of(b, struct disk, blk));
 }
 
+static bool disk_soon(const struct blk_dev *b)
+{
+	return container_of(b, struct disk, blk)->owed >= SOON_PARTS;
+}
+
 static const struct blk_ops disk_ops = {
 	.submit = disk_submit,
 	.poll = disk_blk_poll,
+	.soon = disk_soon,
 };
 
 static void set_fill(struct disk *d, const struct disk_fill *fill)

@@ -121,6 +121,7 @@ struct part {
 	struct blk_seg segs[PART_SEGS];
 	struct blk_seg bseg;
 	struct blk_req req;
+	void (*then)(struct blk_req *r, int err); /* what .req ends with */
 	struct crctab_wait crcw;
 };
 
@@ -228,6 +229,7 @@ struct disk {
 	u32 *pool_idx; /* idx of each, ~0u when free: searched often */
 	u8 *pool_mem;
 	u32 npool;
+	u32 owed; /* parts of guest requests that the device has */
 	u32 nactive; /* of them, neither free nor ready: none, and no poll need look at them */
 	u32 repairs;
 	u32 keep_failed;

@@ -318,6 +318,14 @@ static void part_data(struct part *p)
 	part_done(p, 0);
 }
 
+static void part_answered(struct blk_req *r, int err)
+{
+	struct part *p = container_of(r, struct part, req);
+
+	p->g->d->owed--;
+	p->then(r, err);
+}
+
 static void part_io(struct part *p, enum blk_op op, u64 dev, u32 sub,
 		    void (*done)(struct blk_req *, int))
 {
@@ -332,8 +340,10 @@ static void part_io(struct part *p, enum blk_op op, u64 dev, u32 sub,
 		.sectors = bytes / b->sector_bytes,
 		.segs = p->bounce ? &p->bseg : p->segs,
 		.nsegs = p->bounce ? 1 : p->nsegs,
-		.done = done,
+		.done = part_answered,
 	};
+	p->then = done;
+	d->owed++;
 	blk_submit(b, &p->req);
 }
 

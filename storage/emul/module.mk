@@ -1,5 +1,5 @@
 nvme-emul := storage/emul/nvme.c storage/emul/nvme_admin.c storage/emul/nvme_io.c \
-	     storage/emul/nvme_prp.c storage/emul/segs.c
+	     storage/emul/nvme_prp.c storage/emul/nvme_dbbuf.c storage/emul/segs.c
 ahci-emul := storage/emul/ahci.c storage/emul/ahci_port.c storage/emul/ahci_prd.c \
 	     storage/emul/ata.c storage/emul/ata_identify.c storage/emul/atapi.c
 core-src += $(nvme-emul) $(ahci-emul)
@@ -12,6 +12,9 @@ unit_nvme_meet-src := tests/unit/nvme_meet_test.c storage/drivers/nvme.c $(emul-
 
 unit += nvme_emul
 unit_nvme_emul-src := tests/unit/nvme_emul_test.c $(emul-test-host)
+
+unit += nvme_dbbuf
+unit_nvme_dbbuf-src := tests/unit/nvme_dbbuf_test.c $(emul-test-host)
 
 fuzz += nvme_emul
 fuzz_nvme_emul-src := tests/fuzz/nvme_emul_fuzz.c $(emul-test-host)

@@ -1,9 +1,9 @@
 /*
  * nvme.c - the NVMe controller that the guest sees: registers, queues, life
  *
- * NVMe 1.4, one namespace, PRPs, no doorbell buffers, no SGLs, no memory buffer,
- * no command sets but NVM: what Linux, UEFI and Windows drivers need, and nothing
- * that makes a driver go around the doorbells.
+ * NVMe 1.4, one namespace, PRPs, no SGLs, no memory buffer, no command sets but
+ * NVM: what Linux, UEFI and Windows drivers need; and doorbell buffers, which save
+ * exits (nvme_dbbuf.c).
  *
  * Who calls what:
  *   any CPU   nvme_emul_doorbell_store(): notes the value, marks the queue
@@ -295,6 +295,15 @@ static void cq_doorbell(struct nvme_emul *e, u32 qid, u32 v)
 		q->head = v;
 }
 
+/** nvme_emul_doorbell() - doorbell number @idx has come to stand at @v */
+void nvme_emul_doorbell(struct nvme_emul *e, u32 idx, u32 v)
+{
+	if (idx & 1)
+		cq_doorbell(e, idx / 2, v);
+	else
+		sq_doorbell(e, idx / 2, v);
+}
+
 static bool take_doorbells(struct nvme_emul *e)
 {
 	bool any = false;
@@ -313,17 +322,15 @@ static bool take_doorbells(struct nvme_emul *e)
 
 			bits &= bits - 1;
 			any = true;
-			if (!emul_running(e))
-				continue;
-			if (idx & 1)
-				cq_doorbell(e, idx / 2, v);
-			else
-				sq_doorbell(e, idx / 2, v);
+			if (emul_running(e))
+				nvme_emul_doorbell(e, idx, v);
 		}
 	}
 	if (__atomic_load_n(&e->bad_db, __ATOMIC_RELAXED) &&
 	    __atomic_exchange_n(&e->bad_db, 0, __ATOMIC_ACQ_REL) && emul_running(e))
 		nvme_emul_event(e, NVME_AER_BAD_DB_REGISTER);
+	if (emul_running(e))
+		any |= nvme_dbbuf_take(e);
 	if (any)
 		update_intx(e);
 	return any;
@@ -407,6 +414,7 @@ static void emul_reset(struct nvme_emul *e)
 	e->naers = e->events = e->intms = 0;
 	e->events_masked = e->shutting = e->backlog = e->unposted = false;
 	nvme_emul_features_reset(e);
+	nvme_dbbuf_off(e);
 	e->resetting = true;
 	update_intx(e);
 }
@@ -581,7 +589,7 @@ void nvme_emul_mmio(struct nvme_emul *e, u64 off, u32 bytes, bool write, u64 *va
  * Call it when a doorbell was noted and after the block device below was
  * polled. It never waits and is bounded by the pool of commands.
  * Context: owner, not from a block device's callback.
- * Return: true when anything happened.
+ * Return: true when anything happened, or has come meanwhile: then call it again.
  */
 bool nvme_emul_poll(struct nvme_emul *e)
 {
@@ -592,6 +600,7 @@ bool nvme_emul_poll(struct nvme_emul *e)
 			nvme_emul_event(e, ~0u);
 		any |= fetch_all(e);
 		any |= post_all(e);
+		any |= emul_running(e) && nvme_dbbuf_arm(e);
 	}
 	update(e);
 	return any;
@@ -613,7 +622,7 @@ bool nvme_emul_work(const struct nvme_emul *e)
 	if ((e->resetting || e->shutting) && !e->in_blk)
 		return true;
 	return emul_running(e) &&
-	       (e->unposted || (e->backlog && e->nfree > EMUL_RESERVE) ||
+	       (e->unposted || nvme_dbbuf_work(e) || (e->backlog && e->nfree > EMUL_RESERVE) ||
 		__atomic_load_n(&e->bad_db, __ATOMIC_RELAXED));
 }
 

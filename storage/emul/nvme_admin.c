@@ -62,6 +62,7 @@ static u16 create_cq(struct nvme_emul *e, const struct nvme_sqe *s)
 	q->base = GPA(s->prp1);
 	q->live = true;
 	__atomic_store_n(&e->db[2 * qid + 1], 0, __ATOMIC_RELAXED);
+	nvme_dbbuf_ring(e, 2 * qid + 1, 0);
 	return NVME_SC_OK;
 }
 
@@ -93,6 +94,7 @@ static u16 create_sq(struct nvme_emul *e, const struct nvme_sqe *s)
 	q->live = true;
 	e->cq[cqid].sqs++;
 	__atomic_store_n(&e->db[2 * qid], 0, __ATOMIC_RELAXED);
+	nvme_dbbuf_ring(e, 2 * qid, 0);
 	return NVME_SC_OK;
 }
 
@@ -149,6 +151,7 @@ static void identify_ctrl(const struct nvme_emul *e, struct nvme_id_ctrl *c)
 	c->ver = NVME_VS_1_4;
 	c->rtd3e = 10 * 1000 * 1000;
 	c->cntrltype = NVME_CNTRLTYPE_IO;
+	c->oacs = NVME_OACS_DBBUF;
 	c->acl = 3;
 	c->aerl = EMUL_AERS - 1;
 	c->frmw = 1 << 1 | 1; /* one slot, read-only */
@@ -523,6 +526,9 @@ u16 nvme_emul_admin(struct nvme_emul *e, struct emul_cmd *c)
 		break;
 	case NVME_ADM_GET_FEATURES:
 		status = get_features(e, c);
+		break;
+	case NVME_ADM_DBBUF:
+		status = nvme_dbbuf_config(e, &c->sqe);
 		break;
 	case NVME_ADM_AER:
 		status = async_event(e, c);

@@ -61,6 +61,12 @@ struct emul_cq {
 	struct list pending; /* ended, waiting for room */
 };
 
+/* Doorbells in the guest's memory (nvme_dbbuf.c), by index as registers are. */
+struct emul_dbbuf {
+	u32 *shadow, *event; /* pages of the guest's; NULL: registers only */
+	u32 seen[2 * EMUL_RINGS]; /* last taken from the shadow */
+};
+
 struct nvme_emul {
 	struct emul_host *host; /* (c) */
 	struct blk_dev *blk; /* (c) */
@@ -94,6 +100,7 @@ struct nvme_emul {
 	bool events_masked; /* until the log page is read */
 
 	struct blk_req flush; /* of a shutdown */
+	struct emul_dbbuf dbbuf;
 
 	/* (a) written by any CPU, taken by poll() */
 	u32 db[2 * EMUL_RINGS];
@@ -109,6 +116,14 @@ struct nvme_emul {
 void nvme_emul_complete(struct nvme_emul *e, struct emul_cmd *c, u16 status);
 void nvme_emul_ended(struct nvme_emul *e, struct emul_cmd *c, u16 status);
 void nvme_emul_ring_forget(struct nvme_emul *e, struct emul_cq *q);
+void nvme_emul_doorbell(struct nvme_emul *e, u32 idx, u32 v);
+/* nvme_dbbuf.c */
+u16 nvme_dbbuf_config(struct nvme_emul *e, const struct nvme_sqe *s);
+void nvme_dbbuf_ring(struct nvme_emul *e, u32 idx, u32 v);
+void nvme_dbbuf_off(struct nvme_emul *e);
+bool nvme_dbbuf_take(struct nvme_emul *e);
+bool nvme_dbbuf_arm(struct nvme_emul *e);
+bool nvme_dbbuf_work(const struct nvme_emul *e);
 /* nvme_prp.c */
 u16 nvme_emul_map_prp(struct nvme_emul *e, const struct nvme_sqe *s, u32 bytes,
 		      struct blk_seg *segs, u32 *n);

@@ -134,6 +134,7 @@ static_assert(offsetof(struct nvme_cqe, status) == 14, "CQE status");
 #define NVME_ADM_SET_FEATURES 0x09
 #define NVME_ADM_GET_FEATURES 0x0a
 #define NVME_ADM_AER 0x0c
+#define NVME_ADM_DBBUF 0x7c
 
 #define NVME_CNS_NS 0x00
 #define NVME_CNS_CTRL 0x01
@@ -231,6 +232,7 @@ struct nvme_id_ctrl {
 #define NVME_CNTRLTYPE_IO 1u
 	u8 reserved112[144];
 	u16 oacs;
+#define NVME_OACS_DBBUF BIT(8)
 	u8 acl;
 	u8 aerl;
 	u8 frmw;

@@ -103,7 +103,16 @@ static void disk_poll(struct blk_dev *b)
 	}
 }
 
-static const struct blk_ops disk_ops = { .submit = disk_submit, .poll = disk_poll };
+static bool disk_soon(const struct blk_dev *b)
+{
+	const struct fake_disk *d = container_of(b, struct fake_disk, blk);
+
+	return d->fast && d->queued;
+}
+
+static const struct blk_ops disk_ops = {
+	.submit = disk_submit, .poll = disk_poll, .soon = disk_soon,
+};
 
 void fake_disk_init(struct fake_disk *d, u64 sectors, u32 sector_bytes)
 {

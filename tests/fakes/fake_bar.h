@@ -24,6 +24,7 @@ struct fake_disk {
 	struct list queue;
 	u32 queued;
 	bool hold; /* take requests, end none */
+	bool fast; /* says that it answers soon, while it has any */
 	u64 shuffle; /* not 0: seed; requests end in any order */
 	int fail_err; /* what the next fail_count requests end with */
 	u32 fail_count;

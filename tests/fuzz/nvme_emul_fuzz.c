@@ -93,8 +93,9 @@ static void enable(struct fake_bar *f, struct in *in)
 static void entry(u8 *ram, u32 at, struct in *in)
 {
 	struct nvme_sqe s = { .cid = 7 };
+	u8 op = byte(in);
 
-	s.opcode = byte(in) % 16;
+	s.opcode = op < 255 ? op % 16 : NVME_ADM_DBBUF;
 	s.flags = byte(in) < 250 ? 0 : byte(in);
 	s.nsid = byte(in) < 240 ? 1 : (u32)word(in, 4);
 	s.prp1 = address(in);

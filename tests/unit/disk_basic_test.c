@@ -151,6 +151,30 @@ static void demand_stops_fill(void **state)
 	rig_destroy(g);
 }
 
+/* Four answers owed by the device: the next is near. Fewer, or none of them its own: who knows. */
+static void says_when_an_answer_is_near(void **state)
+{
+	struct rig *g = filled();
+	struct blk_dev *b = disk_blk(g->disk);
+
+	(void)state;
+	for (u32 i = 0; i < 4; i++) {
+		assert_false(blk_soon(b));
+		rig_start(g, BLK_READ, (u64)i * 8, 8, false);
+		blk_poll(b);
+	}
+	assert_true(blk_soon(b));
+	assert_true(rig_until_idle(g));
+	assert_false(blk_soon(b));
+	for (u32 i = 0; i < 8; i++) {
+		rig_start(g, BLK_FLUSH, 0, 0, false);
+		blk_poll(b);
+		assert_false(blk_soon(b));
+	}
+	assert_true(rig_until_idle(g));
+	rig_destroy(g);
+}
+
 static void waits_for_ever_or_fails_offline(void **state)
 {
 	struct rig *g = rig_create(1, &v1, 24 * MIB, 512);
@@ -838,6 +862,7 @@ int main(void)
 		cmocka_unit_test(fills_then_boots_offline),
 		cmocka_unit_test(fill_obeys_limit_and_idle),
 		cmocka_unit_test(demand_stops_fill),
+		cmocka_unit_test(says_when_an_answer_is_near),
 		cmocka_unit_test(waits_for_ever_or_fails_offline),
 		cmocka_unit_test(source_taken_away_and_back),
 		cmocka_unit_test(rot_is_found_and_repaired),
