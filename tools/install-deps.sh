@@ -11,7 +11,7 @@ libevent-dev libssl-dev libsqlite3-dev zlib1g-dev libjansson-dev libnbd-dev libc
 qemu-system-x86 qemu-utils ovmf ipxe-qemu
 bochs bochs-term bochsbios vgabios acpica-tools
 mmdebstrap grub-efi-amd64-bin grub-common
-nginx-light wrk pigz ipxe sbsigntool iperf3 curl
+nginx-light wrk pigz fio ipxe sbsigntool iperf3 curl
 python3 python3-pytest python3-jsonschema valgrind cpio busybox-static openssl dnsmasq-base iproute2 man-db
 chromium libnss3-tools fonts-dejavu-core
 python3-swift
