@@ -50,3 +50,27 @@ def test_ahci_before_nvme(site, server, disk, start):
     check_ahci(pc)
     pc.sh("scribbled kept 4; verify", 300)
     off(pc)
+
+
+def nvme_again(pc, how):
+    pc.sh("p=$(basename $(readlink -f /sys/class/nvme/nvme0/device)); cd /sys/bus/pci; " + how +
+          "; n=0; until [ -b /dev/nvme0n1p3 ] || [ $n -ge 600 ]; do usleep 100000; n=$((n + 1)); done; [ -b /dev/nvme0n1p3 ]", 120)
+
+
+def test_nvme_comes_again(server, disk, start):
+    """Reset with reads under way, unbound and bound, removed and found: each time doorbells in memory are agreed upon anew."""
+    pc = start("pc", disk)
+    pc.tiny()
+    pc.sh("scribble kept 4")
+    reset = "usleep 300000; echo 1 > /sys/class/nvme/nvme0/reset_controller"
+    pc.sh("(verify 0 24 > /run/v; echo $? > /run/rc) & %s; %s; wait; [ $(cat /run/rc) = 0 ]" % (reset, reset), 300)
+    nvme_again(pc, "echo $p > drivers/nvme/unbind; echo $p > drivers/nvme/bind")
+    nvme_again(pc, "echo 1 > devices/$p/remove; echo 1 > rescan")
+    pc.sh("verify 0 24; scribbled kept 4", 300)
+    before = lab.vmm_counters(pc)["mmio"]
+    pc.sh("dd if=/dev/tiny2 of=/dev/null bs=4k count=1000 iflag=direct 2>/dev/null", 300)
+    each = (lab.vmm_counters(pc)["mmio"] - before) / 1000
+    assert each < 1.3, "%.2f doorbells by register for a read: no doorbell buffers" % each
+    said = pc.sh("dmesg | grep -E 'nvme' || true")
+    assert not re.search(r"I/O \d+ .*timeout|I/O Error|Abort|controller is down", said), said
+    off(pc)
