@@ -304,7 +304,12 @@ void nvme_emul_doorbell(struct nvme_emul *e, u32 idx, u32 v)
 		sq_doorbell(e, idx / 2, v);
 }
 
-static bool take_doorbells(struct nvme_emul *e)
+/**
+ * nvme_emul_registers() - noted doorbell registers to queue positions. Return: were there any?
+ *
+ * Where a queue has its doorbells in memory the register only says: look there.
+ */
+bool nvme_emul_registers(struct nvme_emul *e)
 {
 	bool any = false;
 	u32 w;
@@ -322,10 +327,17 @@ static bool take_doorbells(struct nvme_emul *e)
 
 			bits &= bits - 1;
 			any = true;
-			if (emul_running(e))
+			if (emul_running(e) && !nvme_dbbuf_has(e, idx))
 				nvme_emul_doorbell(e, idx, v);
 		}
 	}
+	return any;
+}
+
+static bool take_doorbells(struct nvme_emul *e)
+{
+	bool any = nvme_emul_registers(e);
+
 	if (__atomic_load_n(&e->bad_db, __ATOMIC_RELAXED) &&
 	    __atomic_exchange_n(&e->bad_db, 0, __ATOMIC_ACQ_REL) && emul_running(e))
 		nvme_emul_event(e, NVME_AER_BAD_DB_REGISTER);

@@ -13,7 +13,9 @@
  *		the vector is 0: that may be the pin, whose level depends on it.
  *
  * A value is taken when it has changed, and is believed no more than a register's
- * is. Registers that are written count as ever. The admin queue has registers only.
+ * is. The driver writes memory first: a register that is written says only that
+ * there is something, because its value may be older than what was taken from memory
+ * meanwhile. The admin queue has registers only.
  *
  * A driver asks: has [old, new) passed the event index? One that is left where it
  * was asks for nothing until the queue has gone around once.
@@ -58,6 +60,7 @@ u16 nvme_dbbuf_config(struct nvme_emul *e, const struct nvme_sqe *s)
 	event = page_of(e, s->prp2);
 	if (!shadow || !event || shadow == event)
 		return NVME_SC_INVALID_FIELD;
+	nvme_emul_registers(e); /* what was written before is where the buffers begin */
 	e->dbbuf.shadow = shadow;
 	e->dbbuf.event = event;
 	for (u32 q = 1; q <= e->queues; q++) {
@@ -73,6 +76,14 @@ u16 nvme_dbbuf_config(struct nvme_emul *e, const struct nvme_sqe *s)
 void nvme_dbbuf_off(struct nvme_emul *e)
 {
 	e->dbbuf.shadow = e->dbbuf.event = NULL;
+}
+
+/** nvme_dbbuf_has() - is doorbell @idx one in memory? */
+bool nvme_dbbuf_has(const struct nvme_emul *e, u32 idx)
+{
+	u32 q = idx / 2;
+
+	return e->dbbuf.shadow && q && q <= e->queues && (idx & 1 ? e->cq[q].live : e->sq[q].live);
 }
 
 static bool changed(const struct nvme_emul *e, u32 idx)

@@ -63,7 +63,11 @@ struct emul_cq {
 
 /* Doorbells in the guest's memory (nvme_dbbuf.c), by index as registers are. */
 struct emul_dbbuf {
-	u32 *shadow, *event; /* pages of the guest's; NULL: registers only */
+	/*
+	 * Pages of the guest's; NULL: registers only. Kept as pointers: guest memory does
+	 * not move, and as a device's DMA may, they are looked at until the reset.
+	 */
+	u32 *shadow, *event;
 	u32 seen[2 * EMUL_RINGS]; /* last taken from the shadow */
 };
 
@@ -117,10 +121,12 @@ void nvme_emul_complete(struct nvme_emul *e, struct emul_cmd *c, u16 status);
 void nvme_emul_ended(struct nvme_emul *e, struct emul_cmd *c, u16 status);
 void nvme_emul_ring_forget(struct nvme_emul *e, struct emul_cq *q);
 void nvme_emul_doorbell(struct nvme_emul *e, u32 idx, u32 v);
+bool nvme_emul_registers(struct nvme_emul *e);
 /* nvme_dbbuf.c */
 u16 nvme_dbbuf_config(struct nvme_emul *e, const struct nvme_sqe *s);
 void nvme_dbbuf_ring(struct nvme_emul *e, u32 idx, u32 v);
 void nvme_dbbuf_off(struct nvme_emul *e);
+bool nvme_dbbuf_has(const struct nvme_emul *e, u32 idx);
 bool nvme_dbbuf_take(struct nvme_emul *e);
 bool nvme_dbbuf_arm(struct nvme_emul *e);
 bool nvme_dbbuf_work(const struct nvme_emul *e);

@@ -17,7 +17,7 @@ import lab
 
 SECTOR = 512
 PIECE = 4096
-LAST = 200  # the power goes at one of so many writes
+LAST = 200  # the power goes at one of so many entries
 ENTRY = struct.Struct("<QQQQ")  # sector, sectors, flags, length of other data
 FLUSH, FUA, DISCARD = 1, 2, 4
 
@@ -64,7 +64,11 @@ class CutDisk(lab.Disk):
     def power_cut(self):
         """After QEMU was killed: what is on the disk if the power went at one of its last writes."""
         log = list(entries(self.log))
-        moment = self.rng.choice([i for i, e in enumerate(log) if e[1] and not e[2] & DISCARD][-LAST:])
+        written = [bool(count) and not flags & (DISCARD | FLUSH) for _, count, flags, _ in log]
+        moments = [i for i in range(max(1, len(log) - LAST), len(log)) if written[i] and written[i - 1]]
+        if not moments:
+            raise lab.LabError("%s: no write is without a flush behind it: nothing is at stake" % self.log)
+        moment = self.rng.choice(moments)
         covered = max((i for i, e in enumerate(log[:moment]) if e[2] & FLUSH), default=-1)
         with open(self.path, "r+b") as disk, open(self.log, "rb") as f:
             for i, (sector, count, flags, data) in enumerate(log[:moment + 1]):

@@ -10,7 +10,6 @@ def test_fio_and_power_cuts(server, folder, start):
     lives = powerloss.Lives(lambda name, d: start(name, d, extra=powerloss.fio(folder)), disk, seconds=4)
     for _ in range(2):
         lives.cut()
-    assert disk.lost + disk.kept > 0, "nothing was at stake"
     pc = lives.begin()
     pc.sh("verify 0 32", 600)
     assert lab.vmm_stats(pc)["failed_reads"] == 0

@@ -147,6 +147,47 @@ static void while_it_waits(void **state)
 	guest_end(&g);
 }
 
+/* A register that comes late, behind what memory has said since, moves nothing back. */
+static void late_register(void **state)
+{
+	struct guest g;
+
+	(void)state;
+	buffers_on(&g);
+	submit(&g);
+	put(&g, 1, (struct nvme_sqe){ .opcode = NVME_IO_READ, .nsid = 1, .prp1 = D });
+	*word(&g, SHADOW, 2) = 2;
+	run(&g);
+	assert_int_equal(nvme_emul_stats(g.bar.emul)->reads, 2);
+	assert_true(nvme_emul_doorbell_store(g.bar.emul, 0x1000 + 4 * 2, 1));
+	run(&g);
+	assert_int_equal(nvme_emul_stats(g.bar.emul)->reads, 2);
+	assert_int_equal(reap(&g), 2);
+	/* and a head neither */
+	assert_true(nvme_emul_doorbell_store(g.bar.emul, 0x1000 + 4 * 3, 1));
+	run(&g);
+	assert_int_equal(nvme_emul_stats(g.bar.emul)->bad_doorbells, 0);
+	guest_end(&g);
+}
+
+/* What registers have said before the buffers came is not lost. */
+static void register_before(void **state)
+{
+	struct guest g;
+
+	(void)state;
+	guest_io(&g);
+	put(&g, 1, (struct nvme_sqe){ .opcode = NVME_IO_READ, .nsid = 1, .prp1 = D });
+	put(&g, 0, (struct nvme_sqe){ .opcode = NVME_ADM_DBBUF, .prp1 = RAM_GPA + SHADOW,
+				      .prp2 = RAM_GPA + EVENT });
+	assert_true(nvme_emul_doorbell_store(g.bar.emul, 0x1000, g.q[0].tail));
+	assert_true(nvme_emul_doorbell_store(g.bar.emul, 0x1000 + 4 * 2, g.q[1].tail));
+	run(&g);
+	assert_int_equal(nvme_emul_stats(g.bar.emul)->reads, 1);
+	assert_int_equal(*word(&g, SHADOW, 2), 1);
+	guest_end(&g);
+}
+
 /* Completions that wait for room want the head, and get it. */
 static void no_room(void **state)
 {
@@ -270,6 +311,8 @@ int main(void)
 		cmocka_unit_test(one_by_one),
 		cmocka_unit_test(while_it_works),
 		cmocka_unit_test(while_it_waits),
+		cmocka_unit_test(late_register),
+		cmocka_unit_test(register_before),
 		cmocka_unit_test(no_room),
 		cmocka_unit_test(pin),
 		cmocka_unit_test(nonsense),
