@@ -4,7 +4,7 @@
  * disk.c	life, polling, settings, figures
  * bind.c	opening: the store's version or another one
  * sched.c	chunk buffers: what to fetch, when, and where it goes
- * guestio.c	the guest's requests, cut into parts
+ * guestio*.c	the guest's requests, cut into parts (guestio_priv.h)
  * reclaim.c	overlay slots that TRIM has emptied
  * scrub.c	looking at what lies there unread
  * profile.c	what this boot reads, and what earlier ones have read
@@ -348,7 +348,8 @@ void bind_fini(struct disk *d);
 int guestio_init(struct disk *d);
 void guestio_fini(struct disk *d);
 void guestio_poll(struct disk *d);
-/** part_serve() - chunk buffer @c has what @p waits for (or @err) */
+
+/* guestio_read.c */
 void part_serve(struct part *p, struct cbuf *c, int err);
 
 #endif

@@ -1,6 +1,6 @@
 store-core := $(addprefix storage/core/, chunkmap.c crctab.c journal.c store.c imagemap.c sched.c \
-	      guestio.c bind.c stage.c profile.c reclaim.c scrub.c \
-	      disk.c) \
+	      guestio.c guestio_read.c guestio_write.c \
+	      bind.c stage.c profile.c reclaim.c scrub.c disk.c) \
 	storage/format/journal.c
 core-src += $(store-core)
 

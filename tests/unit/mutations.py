@@ -35,7 +35,7 @@ MUTATIONS = [
      "\t\tdefault:\n\t\t\treturn -EPROTO;", "\t\tdefault:\n\t\t\t*used = n;\n\t\t\treturn 0;", ["client"]),
     ("connection lost in the middle of an answer", "net/client/conn.c",
      "conn_drop(k, k->count ? -ECONNRESET : 0);", "if (!k->count)\n\t\tconn_drop(k, 0);", ["client"]),
-    ("rotten block of the local disk passed on", "storage/core/guestio.c",
+    ("rotten block of the local disk passed on", "storage/core/guestio_read.c",
      "if (!p->unread && crctab_ok(&d->s->crc, block, part_sum(p, p->vblk)))", "part_sum(p, p->vblk);\n\t\tif (!p->unread)",
      ["disk_basic"]),
     ("rotten block, offline: waits for a server that is not there", "storage/core/sched.c",
