@@ -190,23 +190,28 @@ struct deploy {
 };
 
 /* deploy.c */
-void deploy_drop_manifest(struct deploy *d);
-int deploy_run_ticket(struct deploy *d);
-enum deploy_code deploy_check_ticket(struct deploy *d, struct ticket *t, char *text, size_t room);
-void deploy_identify(struct deploy *d);
-void deploy_believe(struct deploy *d, const struct ticket *t);
-enum store_policy deploy_ticket_policy(const struct ticket *t);
-enum store_frontend deploy_ticket_frontend(const struct ticket *t);
-enum store_nic deploy_ticket_nic(const struct ticket *t);
 void deploy_say(struct deploy *d, const char *fmt, ...) __printf_like(2, 3);
 void deploy_go(struct deploy *d, enum deploy_step step);
+void deploy_trouble(struct deploy *d, enum deploy_code code);
 bool deploy_fail(struct deploy *d, enum deploy_step again, enum deploy_code code, const char *fmt,
 		 ...) __printf_like(4, 5);
 bool deploy_net_failed(struct deploy *d, int err);
 void deploy_reset_store(struct deploy *d);
-
 bool deploy_is_bad(const struct deploy *d, const struct ticket *t);
+
+/* deploy_ticket.c */
+bool deploy_step_network(struct deploy *d);
+bool deploy_step_ticket(struct deploy *d);
+bool deploy_step_manifest(struct deploy *d);
+void deploy_identify(struct deploy *d);
+int deploy_run_ticket(struct deploy *d);
+enum deploy_code deploy_check_ticket(struct deploy *d, struct ticket *t, char *text, size_t room);
+void deploy_believe(struct deploy *d, const struct ticket *t);
+enum store_policy deploy_ticket_policy(const struct ticket *t);
+enum store_frontend deploy_ticket_frontend(const struct ticket *t);
+enum store_nic deploy_ticket_nic(const struct ticket *t);
 int deploy_run_manifest(struct deploy *d, const u8 version[SHA256_BYTES]);
+void deploy_drop_manifest(struct deploy *d);
 
 /* deploy_slots.c */
 int deploy_io_run(struct deploy *d, enum blk_op op, u64 lba, u32 sectors, void *buf);

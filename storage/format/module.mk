@@ -31,8 +31,8 @@ fuzz_gpt-src := tests/fuzz/gpt_fuzz.c $(format-host)
 fuzz_gpt-libs := -lcrypto -lz
 
 # The state machine of a boot (storage/core/deploy.h).
-deploy-src := $(addprefix storage/core/, deploy.c deploy_slots.c deploy_claim.c deploy_pick.c \
-	deploy_bg.c deploy_profile.c deploy_fill.c deploy_report.c)
+deploy-src := $(addprefix storage/core/, deploy.c deploy_ticket.c deploy_slots.c deploy_claim.c \
+	deploy_pick.c deploy_bg.c deploy_profile.c deploy_fill.c deploy_report.c)
 core-src += $(deploy-src)
 
 unit += deploy deploy_store
