@@ -259,34 +259,58 @@ static int run_tool(const char *package, const char *const argv[])
 	return 0;
 }
 
-/*
- * Sign a PE file for Secure Boot, in place. Behind the site's key, which the signature
- * covers; before the ESP is made, which holds the same file. tmp/ is ours. The folder's
- * owner may not see the key, so whoever called does it.
- */
-static int sign(const struct boot_args *a, const struct datadir *d, u8 **pe, size_t *bytes)
+static int write_new(const char *path, const u8 *data, size_t bytes)
 {
-	char in[4096], out[4096];
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int err = fd < 0 ? -errno : fd_write_all(fd, data, bytes);
+
+	if (fd >= 0 && close(fd) && !err)
+		err = -errno;
+	return err;
+}
+
+static int sign_in(const char *folder, const struct boot_args *a, u8 **pe, size_t *bytes)
+{
+	char in[64], out[64];
 	const char *const argv[] = { "sbsign", "--key", a->sign_key, "--cert", a->sign_cert,
 				     "--output", out, in, NULL };
 	int err;
 
-	if (!a->sign_key || !*pe)
-		return 0;
-	fmt_snprintf(in, sizeof(in), "%s/tmp/sign.efi", a->data);
-	fmt_snprintf(out, sizeof(out), "%s/tmp/signed.efi", a->data);
-	err = datadir_write(d, "tmp/sign.efi", *pe, *bytes, 0644);
-	cli_be_self();
+	fmt_snprintf(in, sizeof(in), "%s/plain.efi", folder);
+	fmt_snprintf(out, sizeof(out), "%s/signed.efi", folder);
+	err = write_new(in, *pe, *bytes);
 	if (!err)
 		err = run_tool("sbsigntool", argv);
 	free(*pe);
 	*pe = NULL;
 	if (!err)
 		err = read_file(out, EFI_MAX, pe, bytes);
-	if (err)
-		cli_error("cannot sign with %s: %s", a->sign_key, strerror(-err));
 	unlink(in);
 	unlink(out);
+	return err;
+}
+
+/*
+ * Sign a PE file for Secure Boot, in place. Behind the site's key, which the signature
+ * covers; before the ESP is made, which holds the same file. The data folder's owner may
+ * not see the key, so whoever called does it; root must not write where that owner could
+ * plant a link, so it is done in a folder that is the caller's alone.
+ */
+static int sign(const struct boot_args *a, const struct datadir *d, u8 **pe, size_t *bytes)
+{
+	char folder[] = "/tmp/freshet-XXXXXX";
+	int err;
+
+	if (!a->sign_key || !*pe)
+		return 0;
+	cli_be_self();
+	err = mkdtemp(folder) ? 0 : -errno;
+	if (!err) {
+		err = sign_in(folder, a, pe, bytes);
+		rmdir(folder);
+	}
+	if (err)
+		cli_error("cannot sign with %s: %s", a->sign_key, strerror(-err));
 	cli_be_owner(d);
 	return err;
 }

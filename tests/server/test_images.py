@@ -341,10 +341,18 @@ def test_boot_build_for_another_owner(own_site, reachable, tmp_path):
     home.mkdir(mode=0o700)
     subprocess.run(["openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lab", "-keyout", "db.key", "-out", "db.crt"],
                    check=True, stderr=subprocess.DEVNULL, cwd=home)
+    # Just before sbsign runs, that user plants a link where root might write or read.
+    planted = os.path.join(data, "tmp/signed.efi")
+    (home / "roots").write_text("as it was")
+    (home / "sbsign").write_text('#!/bin/sh\nln -sf %s %s\nexec /usr/bin/sbsign "$@"\n' % (home / "roots", planted))
+    (home / "sbsign").chmod(0o700)
+    env = dict(os.environ, PATH="%s:%s" % (home, os.environ["PATH"]))
     for args in ((), ("--sign-key", "db.key", "--sign-cert", "db.crt", "--ipxe-efi", "/usr/lib/ipxe/ipxe.efi")):
         subprocess.run([FRESHET, "boot", "build", "--data", data, "--efi", os.path.join(BUILD, "freshet.efi"), "--server",
-                        "http://192.0.2.1:8080", *args], check=True, cwd=home)
+                        "http://192.0.2.1:8080", *args], check=True, cwd=home, env=env)
     assert not subprocess.run(["sbverify", "--cert", "db.crt", os.path.join(data, "netboot/freshet.efi")], check=False, cwd=home).returncode
+    assert (home / "roots").read_bytes() == b"as it was" and os.path.islink(planted)
+    os.unlink(planted)
     assert owners() == {4711} and not os.listdir(os.path.join(data, "tmp"))
 
 
