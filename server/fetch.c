@@ -113,7 +113,7 @@ static void answer(struct job *job, struct site *s, struct reply *r)
 		memcpy(r->data, f->object, f->bytes);
 	}
 	r->bytes = f->bytes;
-	r->cache = "public, max-age=31536000, immutable";
+	r->cache = CACHE_FOREVER;
 	s->counts.objects++;
 	s->counts.object_bytes += r->bytes;
 }
@@ -136,9 +136,7 @@ static void tell(struct fetch *f, struct site *s)
 		log_limited(LOG_ERR, "%s", f->why);
 	} else if (f->err == -EBADMSG || f->err == -EFBIG) {
 		log_limited(LOG_ERR, "fetch: a stored object is damaged digest=%s", hex);
-		if (s->fleet)
-			fleet_event(s->fleet, "damaged", 0,
-				    "object %.16s is damaged; push or build its image again", hex);
+		site_tell_damaged(s, f->digest);
 	}
 }
 

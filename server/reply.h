@@ -15,6 +15,8 @@ enum reply_manner {
 	REPLY_NOISE,
 };
 
+#define CACHE_FOREVER "public, max-age=31536000, immutable" /* for what a digest names */
+
 struct job;
 struct cached;
 

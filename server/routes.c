@@ -39,7 +39,6 @@
 #include "server/verify.h"
 
 #define IN_MEMORY_MAX (16 * 1024) /* shorter files are read, longer ones go by sendfile(2) */
-#define CACHE_FOREVER "public, max-age=31536000, immutable"
 #define CACHE_ASK "no-cache"
 
 struct route {
@@ -48,6 +47,17 @@ struct route {
 	int (*answer)(struct site *s, const struct site_request *q, const u8 *digest,
 		      struct reply *r);
 };
+
+/** site_tell_damaged() - an event for an object that is not what its name says */
+void site_tell_damaged(struct site *s, const u8 digest[SHA256_BYTES])
+{
+	char hex[DIGEST_HEX + 1];
+
+	if (s->fleet)
+		fleet_event(s->fleet, "damaged", 0,
+			    "object %.16s is damaged; push or build its image again",
+			    fmt_hex(hex, digest, SHA256_BYTES));
+}
 
 /** site_status_of() - what an error is on the wire */
 int site_status_of(int err)

@@ -67,6 +67,7 @@ u64 site_body_max(struct site *s, const struct request *head);
 void site_refuse(const struct request *head, int status, struct reply *r);
 void site_count(struct site *s, const struct reply *r, u64 bytes);
 int site_status_of(int err);
+void site_tell_damaged(struct site *s, const u8 digest[SHA256_BYTES]);
 
 int site_ticket(struct site *s, const struct site_request *q, bool stale, struct reply *r);
 

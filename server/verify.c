@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
-#include "base/fmt.h"
 #include "base/log.h"
 #include "server/data/objects.h"
 #include "server/data/version.h"
@@ -50,19 +49,16 @@ static void run(struct job *job)
 /* Out of the way, but not away: somebody may want to know what happened to it. */
 static void put_aside(struct site *s, const u8 digest[SHA256_BYTES])
 {
-	char from[DATADIR_PATH_MAX], to[DATADIR_PATH_MAX], hex[DIGEST_HEX + 1];
+	char from[DATADIR_PATH_MAX], to[DATADIR_PATH_MAX];
 
 	path_object(from, digest);
 	path_damaged(to, digest);
-	fmt_hex(hex, digest, SHA256_BYTES);
 	if (datadir_mkdir_for(&s->dir, to) || renameat(s->dir.fd, from, s->dir.fd, to)) {
 		log_err("verify: cannot move a damaged object away path=%s", from);
 		return;
 	}
 	log_err("verify: a damaged object was moved away path=%s", to);
-	if (s->fleet)
-		fleet_event(s->fleet, "damaged", 0,
-			    "object %.16s is damaged; push or build its image again", hex);
+	site_tell_damaged(s, digest);
 }
 
 static void finish(struct job *job, struct site *s, struct reply *r)
@@ -78,7 +74,7 @@ static void finish(struct job *job, struct site *s, struct reply *r)
 		return;
 	}
 	digestset_add(&s->verified, v->digest, &added);
-	r->cache = "public, max-age=31536000, immutable";
+	r->cache = CACHE_FOREVER;
 	r->data = v->object;
 	r->bytes = v->bytes;
 	v->object = NULL;
