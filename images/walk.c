@@ -16,7 +16,7 @@
 #include "base/err.h"
 #include "server/data/digestset.h"
 #include "server/data/objects.h"
-#include "storage/format/chunk.h"
+#include "server/data/version.h"
 
 struct walking {
 	struct walk *w;	 /* (c) */
@@ -30,8 +30,7 @@ struct walking {
 
 struct walker {
 	struct walking *g;
-	struct chunk_decoder *decoder;
-	u8 *plain;
+	u8 *plain; /* an object may be longer than this manifest wants */
 	pthread_t thread;
 };
 
@@ -74,39 +73,33 @@ int manifest_load(const struct datadir *d, const u8 version[SHA256_BYTES],
 /* The object of @digest, decoded and checked; NULL when all is well, else what is wrong. */
 static const char *read_object(struct walker *t, const u8 digest[SHA256_BYTES], u32 plain_bytes)
 {
-	const char *why = NULL;
-	u8 found[SHA256_BYTES];
-	size_t bytes;
-	u8 *object;
-	int n = objects_get(t->g->w->dir, digest, &object, &bytes);
+	int n = object_read(t->g->w->dir, digest, t->plain, MANIFEST_CHUNK_MAX);
 
 	if (n == -ENOENT)
 		return "missing";
-	if (n)
-		return n == -EFBIG ? "too long" : objects_why(n);
-	n = chunk_decode(t->decoder, object, bytes, t->plain, (int)t->g->w->m->chunk_bytes);
+	if (n == -EFBIG)
+		return "too long";
+	if (n == -EBADMSG)
+		return "corrupt: its content is not what its name says";
 	if (n < 0)
-		why = "corrupt: does not decode";
-	else if ((u32)n != plain_bytes)
-		why = "wrong length";
-	if (!why) {
-		crypto_sha256(found, t->plain, plain_bytes);
-		if (memcmp(found, digest, SHA256_BYTES))
-			why = "corrupt: its content is not what its name says";
-	}
-	objects_note(t->g->w->dir, digest, object, bytes, why ? -EBADMSG : 0);
-	free(object);
-	return why;
+		return objects_why(n);
+	return (u32)n == plain_bytes ? NULL : "sound, but not of the length that the manifest says";
 }
 
+/* Named by its file, or by its digest where there is none of ours. */
 static void report(struct walker *t, const char *what, u64 index, const u8 *digest,
 		   const char *why)
 {
-	char path[DATADIR_PATH_MAX];
+	const struct datadir *d = t->g->w->dir;
+	char path[DATADIR_PATH_MAX], hex[DIGEST_HEX + 1];
 
 	path_object(path, digest);
-	cli_error("%s/%s: %s (%s %llu)", t->g->w->dir->path, path, why, what,
-		  (unsigned long long)index);
+	if (objects_remote(d))
+		cli_error("object %s: %s (%s %llu)", cli_hex(hex, digest), why, what,
+			  (unsigned long long)index);
+	else
+		cli_error("%s/%s: %s (%s %llu)", d->path, path, why, what,
+			  (unsigned long long)index);
 	atomic_fetch_add(&t->g->bad, 1);
 }
 
@@ -235,9 +228,8 @@ int walk_run(struct walk *w)
 	}
 	for (unsigned int i = 0; !err && i < w->threads; i++) {
 		walkers[i].g = &g;
-		walkers[i].decoder = malloc(sizeof(*walkers[i].decoder));
-		walkers[i].plain = malloc(w->m->chunk_bytes);
-		err = walkers[i].decoder && walkers[i].plain ? 0 : -ENOMEM;
+		walkers[i].plain = malloc(MANIFEST_CHUNK_MAX);
+		err = walkers[i].plain ? 0 : -ENOMEM;
 	}
 	if (!err) {
 		read_pages(&walkers[0]);
@@ -247,10 +239,8 @@ int walk_run(struct walk *w)
 	w->good = atomic_load(&g.good);
 	w->zero = atomic_load(&g.zero);
 	w->bad = atomic_load(&g.bad);
-	for (unsigned int i = 0; walkers && i < w->threads; i++) {
-		free(walkers[i].decoder);
+	for (unsigned int i = 0; walkers && i < w->threads; i++)
 		free(walkers[i].plain);
-	}
 	free(walkers);
 	free(g.digests);
 	free(g.page_bad);

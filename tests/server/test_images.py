@@ -158,6 +158,20 @@ def test_bad_page(own_site):
     assert page in err and "table page 0" in err
 
 
+def test_manifest_with_a_wrong_length(own_site, tmp_path):
+    """Signed by the site itself, but its page is another object, a sound one: it is the manifest that is wrong."""
+    s = own_site
+    body = s.manifest()[:192] + bytes.fromhex(s.stored()[0])
+    (tmp_path / "body").write_bytes(body)
+    der = subprocess.run(["openssl", "dgst", "-sha256", "-sign", s.path("site.key"), tmp_path / "body"], stdout=subprocess.PIPE, check=True).stdout
+    r, end = der[4:4 + der[3]], 4 + der[3]
+    bad = body + b"".join(n.lstrip(b"\0").rjust(32, b"\0") for n in (r, der[end + 2:]))
+    with open(s.path("manifests", digest(bad)), "wb") as f:
+        f.write(bad)
+    err = freshet("image", "verify", "--data", s.data, digest(bad), ok=1).stderr
+    assert re.search(s.stored()[0] + r": sound, but not of the length that the manifest says \(table page 0\)", err), err
+
+
 def test_second_version_shares_chunks(own_site, tmp_path):
     s = own_site
     with open(s.disk, "r+b") as f:
