@@ -237,12 +237,31 @@ static int make_script(struct boot_files *f, const struct boot_args *a)
 	return out ? err : -ENOMEM;
 }
 
+/*
+ * Start a program as who we are now. While we act as the data folder's owner, root is
+ * still our real user, and a program may go back to that (mtools does): so for the
+ * moment of its start the real user is the acting one.
+ */
+static int spawn(pid_t *pid, const char *const argv[])
+{
+	uid_t uid = getuid();
+	gid_t gid = getgid();
+	int err;
+
+	if (setresgid(getegid(), -1, -1) || setresuid(geteuid(), -1, -1))
+		return errno;
+	err = posix_spawnp(pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+	if (setresuid(uid, -1, -1) || setresgid(gid, -1, -1))
+		abort(); /* the saved ones are these */
+	return err;
+}
+
 /* Run a program of @package; its own words say what is wrong. */
 static int run_tool(const char *package, const char *const argv[])
 {
 	int status;
 	pid_t pid;
-	int err = posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ);
+	int err = spawn(&pid, argv);
 
 	if (err) {
 		cli_error("cannot run %s: %s; install the package %s", argv[0], strerror(err),

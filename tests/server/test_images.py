@@ -370,6 +370,22 @@ def test_boot_build_for_another_owner(own_site, reachable, tmp_path):
     assert owners() == {4711} and not os.listdir(os.path.join(data, "tmp"))
 
 
+def test_boot_build_planted_esp(own_site, reachable, tmp_path):
+    """That user exchanges the ESP under mformat: it is not as root that mformat writes."""
+    data, roots = os.path.join(reachable, "site"), tmp_path / "roots"
+    shutil.copytree(own_site.data, data)
+    given_away(data)
+    roots.write_bytes(b"as it was")
+    os.truncate(roots, 64 << 20)  # as long as an ESP
+    planted, tool = os.path.join(data, "tmp/esp.img"), os.path.join(reachable, "mformat")
+    with open(tool, "w", encoding="ascii") as f:
+        f.write('#!/bin/sh\nrm -f %s\nln -s %s %s\nexec /usr/bin/mformat "$@"\n' % (planted, roots, planted))
+    os.chmod(tool, 0o755)
+    p = subprocess.run([FRESHET, "boot", "build", "--data", data, "--efi", os.path.join(BUILD, "freshet.efi"), "--server", "http://192.0.2.1:8080"],
+                       check=False, env=dict(os.environ, PATH="%s:%s" % (reachable, os.environ["PATH"])))
+    assert p.returncode == 1 and os.path.islink(planted) and not roots.read_bytes().strip(b"as it was\0")
+
+
 def test_killed_build_of_another_format(own_site, tmp_path):
     """SIGKILL while qemu-nbd reads for us: it goes too."""
     raw = make_disk(tmp_path / "d.raw", mib=200, seed=4)
