@@ -131,15 +131,17 @@ static int read_record(const struct datadir *d, struct objects_conf *c)
 	char key[32], value[OBJECTS_TEXT_MAX];
 	size_t bytes;
 	u8 *text;
-	int err = datadir_read(d, OBJECTS_RECORD, 4096, &text, &bytes);
+	int n, err = datadir_read(d, OBJECTS_RECORD, 4096, &text, &bytes);
 
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	for (char *rest = NULL, *p = strtok_r((char *)text, "\n", &rest); !err && p;
 	     p = strtok_r(NULL, "\n", &rest)) {
-		if (*p == '#' || sscanf(p, "%31s %255[^\n]", key, value) != 2)
+		if (*p == '#' || sscanf(p, "%31s %255[^\n]%n", key, value, &n) != 2)
 			continue;
-		if (!strcmp(key, "objects"))
+		if (p[n])
+			err = -ENAMETOOLONG;
+		else if (!strcmp(key, "objects"))
 			fmt_snprintf(c->place, sizeof(c->place), "%s", value);
 		else if (!strcmp(key, "s3_credentials"))
 			fmt_snprintf(c->credentials, sizeof(c->credentials), "%s", value);
@@ -153,19 +155,40 @@ static int read_record(const struct datadir *d, struct objects_conf *c)
 }
 
 /* The tools may stand elsewhere than the server: absolute names. */
-static int write_record(struct datadir *d, const struct objects_conf *c)
+static int absolute(char out[OBJECTS_TEXT_MAX], const char *path, char why[OBJECTS_WHY_MAX])
 {
-	char *credentials = realpath(c->credentials, NULL), *ca = realpath(c->ca, NULL);
+	char *real = *path ? realpath(path, NULL) : NULL;
+	const char *name = real ? real : path;
+	int err = strlen(name) < OBJECTS_TEXT_MAX ? 0 : -ENAMETOOLONG;
+
+	if (err)
+		fmt_snprintf(why, OBJECTS_WHY_MAX, "%.80s: its absolute name is longer than %d "
+			     "bytes; put it elsewhere", path, OBJECTS_TEXT_MAX - 1);
+	else if (strchr(name, '\n'))
+		err = -EINVAL;
+	else
+		strcpy(out, name);
+	free(real);
+	return err;
+}
+
+static int write_record(struct datadir *d, const struct objects_conf *c,
+			char why[OBJECTS_WHY_MAX])
+{
+	char credentials[OBJECTS_TEXT_MAX], ca[OBJECTS_TEXT_MAX];
 	char text[3 * OBJECTS_TEXT_MAX + 256];
 	size_t bytes = 0;
 	u8 *old = NULL;
-	int n, err = 0;
+	int n, err = absolute(credentials, c->credentials, why);
 
+	if (!err)
+		err = absolute(ca, c->ca, why);
+	if (err)
+		return err;
 	n = fmt_snprintf(text, sizeof(text),
 			 "# Where the objects are; freshetd writes this from its settings.\n"
-			 "objects %s\ns3_credentials %s\n%s%s%s", c->place,
-			 credentials ? credentials : c->credentials, *c->ca ? "s3_ca " : "",
-			 ca ? ca : c->ca, *c->ca ? "\n" : "");
+			 "objects %s\ns3_credentials %s\n%s%s%s", c->place, credentials,
+			 *ca ? "s3_ca " : "", ca, *ca ? "\n" : "");
 	if (datadir_read(d, OBJECTS_RECORD, 4096, &old, &bytes) || bytes != (size_t)n ||
 	    memcmp(old, text, bytes))
 		err = datadir_lock(d);
@@ -174,8 +197,6 @@ static int write_record(struct datadir *d, const struct objects_conf *c)
 		datadir_unlock(d);
 	}
 	free(old);
-	free(credentials);
-	free(ca);
 	return err;
 }
 
@@ -195,6 +216,7 @@ int objects_open(struct datadir *d, const struct objects_conf *conf, bool record
 	bool said = conf && conf->place[0];
 	int err = 0;
 
+	*why = 0;
 	if (said)
 		c = *conf;
 	else
@@ -211,8 +233,8 @@ int objects_open(struct datadir *d, const struct objects_conf *conf, bool record
 	}
 	err = s3_open(&d->objects, &c, why);
 	if (!err && said && record) {
-		err = write_record(d, &c);
-		if (err)
+		err = write_record(d, &c, why);
+		if (err && !*why)
 			fmt_snprintf(why, OBJECTS_WHY_MAX, "%s/" OBJECTS_RECORD
 				     " cannot be written: %s", d->path, strerror(-err));
 	}

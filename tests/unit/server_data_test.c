@@ -375,6 +375,53 @@ static void remembered(void **state)
 	datadir_close(&d);
 }
 
+/* The setting is short, the absolute name is not: refused, in words, and nothing is written. */
+static void long_names(void **state)
+{
+	struct objects_conf c = { .place = "s3://bucket@http://127.0.0.1:1" };
+	char part[201], why[OBJECTS_WHY_MAX], text[2 * OBJECTS_TEXT_MAX], *deep;
+	int n, keys, home = open(".", O_RDONLY | O_DIRECTORY);
+	struct datadir d;
+
+	(void)state;
+	memset(part, 'd', 200);
+	part[200] = 0;
+	assert_int_equal(datadir_open(&d, folder, true), 0);
+	assert_int_equal(fchdir(d.fd), 0);
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(mkdir(part, 0755), 0);
+		assert_int_equal(chdir(part), 0);
+	}
+	keys = open("keys", O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(write(keys, "access_key a\nsecret_key b\n", 26), 26);
+	close(keys);
+	strcpy(c.credentials, "keys");
+	for (int ca = 0; ca < 2; ca++) {
+		assert_int_equal(objects_open(&d, &c, true, why), -ENAMETOOLONG);
+		assert_non_null(strstr(why, "longer than 255 bytes"));
+		assert_int_equal(faccessat(d.fd, OBJECTS_RECORD, F_OK, 0), -1);
+		datadir_close(&d);
+		assert_int_equal(datadir_open(&d, folder, false), 0);
+		strcpy(c.ca, "keys");
+		deep = realpath("../../../../../../../..", NULL);
+		assert_non_null(deep);
+		snprintf(c.credentials, sizeof(c.credentials), "%s/short", deep);
+		free(deep);
+		keys = open(c.credentials, O_WRONLY | O_CREAT, 0600);
+		assert_int_equal(write(keys, "access_key a\nsecret_key b\n", 26), 26);
+		close(keys);
+	}
+	assert_int_equal(fchdir(home), 0);
+	close(home);
+	/* Nor is one in a record cut. */
+	n = snprintf(text, sizeof(text), "objects folder\ns3_ca /%0300d\n", 1);
+	assert_int_equal(datadir_lock(&d), 0);
+	assert_int_equal(datadir_write(&d, OBJECTS_RECORD, text, (size_t)n, 0644), 0);
+	assert_int_equal(objects_open(&d, NULL, false, why), -ENAMETOOLONG);
+	unlinkat(d.fd, OBJECTS_RECORD, 0);
+	datadir_close(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -382,7 +429,7 @@ int main(void)
 		cmocka_unit_test(edits),
 		cmocka_unit_test(files),    cmocka_unit_test(channels),
 		cmocka_unit_test(places),   cmocka_unit_test(lists),
-		cmocka_unit_test(remembered),
+		cmocka_unit_test(remembered), cmocka_unit_test(long_names),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, drop_folder);
