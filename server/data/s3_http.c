@@ -47,6 +47,20 @@ const char *s3_why(void)
 	return words;
 }
 
+/** s3_say() - have words for -EREMOTEIO, and return that */
+int s3_say(const struct s3 *s, const char *text, const char *more)
+{
+	fmt_snprintf(words, sizeof(words), "s3: %s, bucket %s: %s%s%s%s", s->at.url, s->at.bucket,
+		     text, *more ? " (" : "", more, *more ? ")" : "");
+	for (char *p = words; *p; p++) /* some of it is the server's: into logs and JSON */
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	pthread_mutex_lock(&last_lock);
+	memcpy(last_words, words, sizeof(words));
+	pthread_mutex_unlock(&last_lock);
+	return -EREMOTEIO;
+}
+
 /* ---------------------------------------------------------------- one request */
 
 static CURL *take_handle(struct s3 *s)
@@ -60,8 +74,10 @@ static CURL *take_handle(struct s3 *s)
 	return c ? c : curl_easy_init();
 }
 
+/* It keeps its connection, and nothing that points at the call it served. */
 static void give_handle(struct s3 *s, CURL *c)
 {
+	curl_easy_reset(c);
 	pthread_mutex_lock(&s->lock);
 	if (s->idle_count < S3_HANDLES_MAX) {
 		s->idle[s->idle_count++] = c;
@@ -105,6 +121,18 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t e, curl
 	return atomic_load(&((struct s3 *)arg)->stopping);
 }
 
+/* Without one of these the secret would go elsewhere, or in clear: no request then. */
+static CURLcode guard(const struct s3 *s, CURL *h)
+{
+	CURLcode code = curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+
+	if (!code)
+		code = curl_easy_setopt(h, CURLOPT_AWS_SIGV4, s->sign);
+	if (!code && s->ca[0])
+		code = curl_easy_setopt(h, CURLOPT_CAINFO, s->ca);
+	return code;
+}
+
 /* The handle is ready to go when this returns 0. */
 static int prepare(struct s3 *s, struct s3_call *c)
 {
@@ -112,6 +140,7 @@ static int prepare(struct s3 *s, struct s3_call *c)
 	char field[32 + 2 * SHA256_BYTES], hex[2 * SHA256_BYTES + 1];
 	u8 digest[SHA256_BYTES];
 	CURL *h = c->curl;
+	CURLcode code;
 
 	c->have = 0;
 	c->too_long = false;
@@ -119,14 +148,15 @@ static int prepare(struct s3 *s, struct s3_call *c)
 	crypto_sha256(digest, c->body ? c->body : (const u8 *)"", c->body_bytes);
 	fmt_snprintf(field, sizeof(field), "x-amz-content-sha256:%s",
 		     fmt_hex(hex, digest, SHA256_BYTES));
+	curl_easy_reset(h);
+	code = guard(s, h);
+	if (code)
+		return s3_say(s, "libcurl cannot make signed requests", curl_easy_strerror(code));
 	c->fields = curl_slist_append(NULL, field);
 	if (!c->fields)
 		return -ENOMEM;
 	fmt_snprintf(url, sizeof(url), "%s/%s%s", s->at.url, s->at.bucket, c->key);
-	curl_easy_reset(h);
 	curl_easy_setopt(h, CURLOPT_URL, url);
-	curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(h, CURLOPT_AWS_SIGV4, s->sign);
 	curl_easy_setopt(h, CURLOPT_USERNAME, s->user);
 	curl_easy_setopt(h, CURLOPT_PASSWORD, s->secret);
 	curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
@@ -140,8 +170,6 @@ static int prepare(struct s3 *s, struct s3_call *c)
 	curl_easy_setopt(h, CURLOPT_XFERINFODATA, s);
 	curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
 	curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->why);
-	if (s->ca[0])
-		curl_easy_setopt(h, CURLOPT_CAINFO, s->ca);
 	if (!strcmp(c->method, "HEAD")) {
 		curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
 	} else if (c->body) {
@@ -156,20 +184,6 @@ static int prepare(struct s3 *s, struct s3_call *c)
 		curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, c->method);
 	curl_easy_setopt(h, CURLOPT_HTTPHEADER, c->fields);
 	return 0;
-}
-
-/** s3_say() - have words for -EREMOTEIO, and return that */
-int s3_say(const struct s3 *s, const char *text, const char *more)
-{
-	fmt_snprintf(words, sizeof(words), "s3: %s, bucket %s: %s%s%s%s", s->at.url, s->at.bucket,
-		     text, *more ? " (" : "", more, *more ? ")" : "");
-	for (char *p = words; *p; p++) /* some of it is the server's: into logs and JSON */
-		if (*p < ' ' || *p > '~')
-			*p = '?';
-	pthread_mutex_lock(&last_lock);
-	memcpy(last_words, words, sizeof(words));
-	pthread_mutex_unlock(&last_lock);
-	return -EREMOTEIO;
 }
 
 /* A status that is no success, in words. */
@@ -279,6 +293,7 @@ int s3_perform(struct s3 *s, struct s3_call *c, int tries)
 	if (!c->curl)
 		return -ENOMEM;
 	for (int i = 0;; i++) {
+		again = false;
 		err = prepare(s, c);
 		if (!err) {
 			code = curl_easy_perform(c->curl);
@@ -430,7 +445,6 @@ int s3_for_each(struct s3 *s, const char *method, const u8 *digests, u64 count, 
 		curl_multi_remove_handle(m->multi, k->curl);
 		curl_slist_free_all(k->fields);
 		k->fields = NULL;
-		curl_easy_reset(k->curl);
 		give_handle(s, k->curl);
 		free(k->data);
 	}
