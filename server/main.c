@@ -577,8 +577,7 @@ static void tear_down(struct daemon *d)
 	digestset_fini(&s->verified);
 	fleet_close(s->fleet);
 	key_free(s->key);
-	if (s->dir.fd >= 0)
-		datadir_close(&s->dir);
+	datadir_close(&s->dir);
 }
 
 static void raise_file_limit(void)
@@ -591,6 +590,18 @@ static void raise_file_limit(void)
 	}
 }
 
+/* Before there is a folder: is what is said of storage right, and does that answer? */
+static int check_settings(struct daemon *d)
+{
+	int err = load_faults(d);
+
+	if (!err && d->site.conf.objects[0])
+		err = open_objects(d);
+	if (!err && objects_remote(&d->site.dir))
+		err = check_objects(d);
+	return err;
+}
+
 /* --check-config: everything but opening doors. What the first start makes is not missing. */
 static int check(struct daemon *d)
 {
@@ -600,7 +611,7 @@ static int check(struct daemon *d)
 	if (d->config || d->init)
 		err = init_pending(&d->site.conf, &first);
 	if (!err)
-		err = first ? load_faults(d) : open_site(d);
+		err = first ? check_settings(d) : open_site(d);
 	if (!err)
 		err = start_tls(d);
 	if (!err && !first)
@@ -624,7 +635,7 @@ int main(int argc, char **argv)
 	int ret;
 
 	d.limits = httpd_limits_default;
-	d.site.dir.fd = -1;
+	d.site.dir.fd = d.site.dir.lock_fd = -1;
 	list_init(&d.site.fetches);
 	config_default(c);
 	setvbuf(stderr, NULL, _IOLBF, 0);

@@ -73,7 +73,8 @@ void datadir_close(struct datadir *d)
 	d->objects = NULL;
 	if (d->lock_fd >= 0)
 		close(d->lock_fd);
-	close(d->fd);
+	if (d->fd >= 0)
+		close(d->fd);
 	d->fd = d->lock_fd = -1;
 }
 

@@ -104,9 +104,12 @@ static int folder_list(const struct datadir *d, objects_one one, void *arg)
 	return err;
 }
 
+/* Not there yet is fine: the first push makes it. */
 static int folder_check(const struct datadir *d)
 {
-	return faccessat(d->fd, "objects", R_OK | X_OK, AT_EACCESS) ? -errno : 0;
+	if (!faccessat(d->fd, "objects", R_OK | X_OK, AT_EACCESS) || errno == ENOENT)
+		return 0;
+	return -errno;
 }
 
 static const struct objects_ops folder = {

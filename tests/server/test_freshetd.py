@@ -511,10 +511,22 @@ def test_check_config_before_the_first_start(own_site, tmp_path):
     assert check("nonsense 1\n")[0] == 1
     code, out = check("tls_cert %s\nlisten_tls 127.0.0.1:0\n" % (tmp_path / "none.crt"))
     assert code == 1 and "not in order" in out
+    keys, place = tmp_path / "s3.key", "objects s3://bucket@http://127.0.0.1:1\n"
+    keys.write_text("access_key a\nsecret_key b\n")
+    keys.chmod(0o600)
+    for text, said in (("objects elsewhere\n", "neither"), (place, "s3_credentials is needed"),
+                       (place + "s3_credentials %s\n" % keys, "cannot be reached")):
+        code, out = check(text)
+        assert code == 1 and said in out and out.endswith("not in order\n") and not os.listdir(data), out
+    assert check("objects folder\n") == want
     data.rmdir()
     os.rename(own_site.data, data)
     code, out = check()
     assert code == 0 and out.endswith("\nin order\n")  # before it: a warning that there are no boot files
+    os.rename(data / "objects", data / "o")  # nothing was built or pushed yet
+    code, out = check()
+    assert code == 0 and "objects cannot be used" not in out
+    os.rename(data / "o", data / "objects")
     os.unlink(data / "site.key")  # a folder that was in use: nothing is begun anew there
     code, out = check()
     assert code == 1 and "put it back" in out and not (data / "site.key").exists()
