@@ -19,11 +19,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "base/fmt.h"
+#include "base/log.h"
 #include "server/data/s3.h"
 #include "server/data/version.h"
 
@@ -266,33 +268,55 @@ void path_damaged(char out[DATADIR_PATH_MAX], const u8 digest[SHA256_BYTES])
 	fmt_snprintf(out, DATADIR_PATH_MAX, "damaged/%s", fmt_hex(hex, digest, SHA256_BYTES));
 }
 
+/* Keeps what came where the mark is; for the thread's file system user. */
+static void make_note(const struct datadir *d, const char *path, const u8 *object, size_t bytes)
+{
+	int fd;
+
+	if (datadir_mkdir_for(d, path))
+		return;
+	fd = openat(d->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return;
+	fd_write_all(fd, object, bytes);
+	close(fd);
+}
+
 /**
  * objects_note() - a remote object was read: mark it as damaged, or as sound again
  * @object: what came; it is kept when it is bad, for whoever wants to know
  * @found:  what object_check() said
  *
- * A note that cannot be made does no harm: the next reader finds the same.
+ * A note that cannot be made does no harm: the next reader finds the same. One that
+ * cannot be taken away does: so root notes as the folder's owner (this thread alone, for
+ * tools read with many, and write elsewhere as root), whose freshetd takes it away.
  */
 void objects_note(const struct datadir *d, const u8 digest[SHA256_BYTES], const u8 *object,
 		  size_t bytes, int found)
 {
 	char path[DATADIR_PATH_MAX];
-	int fd;
+	bool as_owner;
+	struct stat st;
 
 	if (!objects_remote(d) || (found < 0 && found != -EBADMSG))
 		return;
 	path_damaged(path, digest);
 	if (found >= 0) {
-		unlinkat(d->fd, path, 0);
+		if (unlinkat(d->fd, path, 0) && errno != ENOENT)
+			log_limited(LOG_ERR, "objects: sound again, but missing until somebody "
+				    "removes path=%s/%s err=%s", d->path, path, strerror(errno));
 		return;
 	}
-	if (datadir_mkdir_for(d, path))
-		return;
-	fd = openat(d->fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0)
-		return;
-	fd_write_all(fd, object, bytes);
-	close(fd);
+	as_owner = !geteuid() && !fstat(d->fd, &st) && st.st_uid;
+	if (as_owner) {
+		setfsgid(st.st_gid);
+		setfsuid(st.st_uid);
+	}
+	make_note(d, path, object, bytes);
+	if (as_owner) {
+		setfsuid(geteuid());
+		setfsgid(getegid());
+	}
 }
 
 static bool marked(const struct datadir *d, const u8 *digest)

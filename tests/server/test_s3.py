@@ -278,6 +278,27 @@ def test_damaged(remote, admin):
     freshet("image", "verify", "--data", remote.data, admin.version)
 
 
+def test_damaged_found_by_root(remote, admin):
+    """Damage that root's tool finds is noted as the folder's owner, whose server can take the note away."""
+    remote.start()
+    remote.push()
+    names = admin.stored()[:2]
+    good = remote.bucket.call("GET", remote.key(names[0]))[1]
+    os.chown(remote.data, 4711, 4711)
+    assert remote.bucket.call("PUT", remote.key(names[0]), body=good[:-1])[0] == 200
+    assert "corrupt" in freshet("image", "verify", "--data", remote.data, admin.version, ok=1).stderr
+    note = remote.data / "damaged" / names[0]
+    assert {os.stat(p).st_uid for p in (note, note.parent)} == {4711}
+    freshet("image", "export", "--data", remote.data, admin.version, remote.tmp / "out.raw", ok=1)
+    assert note.read_bytes() == good[:-1]
+    remote.push()
+    assert not note.exists()
+    # A note that cannot be taken away is said.
+    note.mkdir()
+    assert remote.bucket.call("PUT", remote.key(names[0]), body=good)[0] == 200
+    assert remote.chunk(names[0])[0].status == 200 and "until somebody removes" in remote.srv.text()
+
+
 def test_gc(remote, admin):
     """What no version names goes; what waits for its version, what is named and what is not ours stays."""
     srv = remote.start()
