@@ -541,7 +541,8 @@ static void finish_publish(struct job *job, struct site *s, struct reply *r)
 	struct manifest m;
 	json_t *o;
 
-	if (json_array_size(j->out)) {
+	/* With any other error the list is not whole. */
+	if (j->err == -ENOENT && json_array_size(j->out)) {
 		o = json_pack("{s:s,s:O}", "error", "objects are missing", "missing", j->out);
 		r->status = 409;
 		reply_json(r, o);
