@@ -1,5 +1,6 @@
 """Objects in S3-compatible storage: a real server (OpenStack Swift's S3 API), a real freshetd, the real command line."""
 
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -11,7 +12,7 @@ import re
 import shutil
 import signal
 import socket
-import socketserver
+import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ import urllib.parse
 import pytest
 
 from conftest import CHUNK, FRESHET, FRESHETD, Server, Site, digest, freshet, plain
+from gate_s3 import Gate, Script, cut
 
 USER, SECRET, REGION = "lab:fresh", "not-so-secret", "us-east-1"
 PATIENCE = float(os.environ.get("FRESHET_PATIENCE", "1"))
@@ -96,42 +98,6 @@ class Swift:
         self.p.wait(20)
 
 
-class Gate(socketserver.ThreadingTCPServer):
-    """Between the server and the storage. `rule(method, path)` says what becomes of a request: None, it goes through; a number, that
-    is the answer; an event, it waits for that and is then forgotten."""
-
-    daemon_threads = True
-
-    def __init__(self, port, rule):
-        self.storage, self.rule = port, rule
-        super().__init__(("127.0.0.1", 0), Passage)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def place(self, remote):
-        return remote.place.replace(":%d/" % self.storage, ":%d/" % self.server_address[1])
-
-
-class Passage(socketserver.StreamRequestHandler):
-    def handle(self):
-        head = [self.rfile.readline()]
-        while head[-1] not in (b"\r\n", b""):
-            head.append(self.rfile.readline())
-        if head[-1] == b"":
-            return
-        length = sum(int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length:"))
-        body = self.rfile.read(length)
-        rule = self.server.rule(*head[0].decode().split()[:2])
-        if isinstance(rule, threading.Event):
-            rule.wait()
-        elif rule:
-            self.wfile.write(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % rule)
-        else:
-            with socket.create_connection(("127.0.0.1", self.server.storage)) as s:
-                s.sendall(b"".join(head[:-1]) + b"Connection: close\r\n\r\n" + body)
-                for data in iter(lambda: s.recv(65536), b""):
-                    self.wfile.write(data)
-
-
 def small_disk(path, seed):
     """Noise, text, a repeat, zeros: few objects, as each costs such a server its while."""
     rnd = random.Random(seed)
@@ -204,6 +170,22 @@ class Remote:
         return "objects/%s/%s" % (name[:2], name)
 
 
+@contextlib.contextmanager
+def gated(remote, *args):
+    """The server with a gate before its bucket; for as long as it is wanted."""
+    straight = remote.place
+    with Gate(remote.swift.port) as gate:
+        remote.place = gate.place(remote)
+        remote.start(*args)
+        try:
+            yield gate
+        finally:
+            text = remote.srv.text()
+            assert remote.srv.stop() == 0, text
+            gate.shutdown()
+            remote.place = straight
+
+
 @pytest.fixture
 def remote(swift, admin, tmp_path, request):
     r = Remote(swift, admin, tmp_path, re.sub("[^a-z0-9]+", "-", request.node.name.lower()).strip("-"))
@@ -211,6 +193,10 @@ def remote(swift, admin, tmp_path, request):
     if r.srv and r.srv.p.returncode is None:
         text = r.srv.text()
         assert r.srv.stop() == 0, text
+
+
+def metric(remote, name):
+    return int(re.search("freshet_%s (\\d+)" % name, remote.srv.get("/metrics")[1].decode()).group(1))
 
 
 def stored_names(admin):
@@ -234,8 +220,7 @@ def test_push_and_serve(remote, admin):
     sent = [int(re.search("(\\d+) bytes sent", out).group(1)) for out in (first, again)]
     assert sent[1] == len(admin.manifest()) < sent[0]
     # Behind the first request for each comes none: they are in the cache.
-    fetched = int(re.search("freshet_fetches_total (\\d+)", srv.get("/metrics")[1].decode()).group(1))
-    assert fetched == len(admin.stored())
+    assert metric(remote, "fetches_total") == len(admin.stored())
     r, body = srv.get("/v1/chunk/" + admin.stored()[0], "HEAD")
     assert r.status == 200 and not body and int(r.getheader("Content-Length")) > 8
     assert remote.chunk("00" * 32)[0].status == 404
@@ -273,14 +258,13 @@ def test_many_at_once(remote, admin):
     for t in threads:
         t.start()
     end = time.time() + 5 * PATIENCE  # the storage says nothing until this is answered
-    while (int(re.search("freshet_connections (\\d+)", remote.srv.get("/metrics")[1].decode()).group(1)) <= len(threads)
-           and time.time() < end):
+    while metric(remote, "connections") <= len(threads) and time.time() < end:
         time.sleep(0.02)
     os.kill(remote.swift.p.pid, signal.SIGCONT)
     for t in threads:
         t.join(30)
     assert len(got) == 30 and all(r.status == 200 and digest(plain(body)) == name for r, body in got)
-    assert "freshet_fetches_total 1\n" in remote.srv.get("/metrics")[1].decode()
+    assert metric(remote, "fetches_total") == 1
 
 
 def test_damaged(remote, admin):
@@ -297,7 +281,9 @@ def test_damaged(remote, admin):
         assert (remote.data / "damaged" / name).read_bytes() == data
     assert remote.chunk(sound)[0].status == 200
     assert [e["kind"] for e in remote.srv.api("GET", "/log")[1]].count("damaged") == len(bad)
-    assert "corrupt" in freshet("image", "verify", "--data", remote.data, admin.version, ok=1).stderr
+    said = freshet("image", "verify", "--data", remote.data, admin.version, ok=1).stderr
+    assert all("object %s: corrupt" % name in said for name in bad)
+    assert "objects/" not in said  # there is no such file for anybody to look at
     assert remote.srv.api("POST", "/missing", {"digests": [sound] + list(bad)})[1] == {"missing": [1, 2, 3]}
     remote.push()
     for name in bad:
@@ -315,6 +301,9 @@ def test_damaged(remote, admin):
     assert remote.bucket.call("PUT", remote.key(page), body=good[sound])[0] == 200
     assert "1 of 1 objects" in remote.push().stderr
     freshet("image", "verify", "--data", remote.data, admin.version)
+    assert remote.bucket.call("DELETE", remote.key(page))[0] == 204
+    said = freshet("image", "verify", "--data", remote.data, admin.version, ok=1).stderr
+    assert "object %s: missing" % page in said and "objects/" not in said
 
 
 def test_damaged_found_by_root(remote, admin):
@@ -383,6 +372,138 @@ def test_wrong_key(remote, admin):
     assert status == 503 and "secret key is wrong" in answer["error"]
     remote.write_key("nobody:known", SECRET)
     assert "key is wrong" in check(remote, 1)
+
+
+def test_trouble_that_passes(remote, admin):
+    """503, an answer that is cut off: asked again, and what is stored, served and counted is right."""
+    names = admin.stored()[:3]
+    objects = {}
+    for name in names:
+        with open(admin.object(name), "rb") as f:
+            objects[name] = f.read()
+    with gated(remote) as gate:
+        for name in names[:2]:
+            gate.rule = Script("PUT", name, 503, 503)
+            assert remote.srv.api("PUT", "/chunks/" + name, raw=objects[name])[0] == 204
+            assert gate.rule.asked == 3 and remote.bucket.call("GET", remote.key(name)) == (200, objects[name])
+        gate.rule = Script("GET", names[0], 503, 503)
+        assert remote.chunk(names[0])[1] == objects[names[0]] and gate.rule.asked == 3
+        # What came of the first answer is not left before the second.
+        gate.rule = Script("GET", names[1], cut, cut)
+        assert remote.chunk(names[1])[1] == objects[names[1]] and gate.rule.asked == 3
+        # Many are asked about at once, and of one of them again.
+        gate.rule = Script("HEAD", names[0], 503, 503)
+        assert remote.srv.api("POST", "/missing", {"digests": names})[1] == {"missing": [2]}
+        assert gate.rule.asked == 3
+        assert metric(remote, "fetches_total") == 2 and metric(remote, "fetch_errors_total") == 0
+        assert "damaged" not in remote.srv.text()
+
+
+def test_list_without_end(remote, admin):
+    """A storage whose every page of a list names the same next one: said in words, nothing is removed."""
+    pages = []
+
+    def same(answer):
+        pages.append(answer)
+        return pages[0]
+
+    with gated(remote) as gate:
+        orphan = remote.key("00" * 32)
+        assert remote.bucket.call("PUT", orphan, body=b"x" * 100)[0] == 200
+        remote.push()
+        before = remote.bucket.keys()
+        gate.rule = lambda method, path: (same if len(pages) < 10 else 403) if "?" in path else None
+        status, answer = remote.srv.api("POST", "/gc", {"grace_s": 0})
+        assert status == 503 and "its list cannot be read" in answer["error"] and len(pages) == 2
+        assert remote.bucket.keys() == before
+        # A list that is cut off is asked for again.
+        gate.rule = Script("GET", "prefix=objects%2F", cut)
+        assert remote.srv.api("POST", "/gc", {"grace_s": 0})[1]["removed_objects"] == 1
+        assert remote.bucket.keys() == [key for key in before if key != orphan]
+
+
+def test_publish_when_pages_fail(remote, admin):
+    """Of two table pages one is missing, of the other nothing can be learnt: no list of what is missing, for it is not whole."""
+    disk, rnd = remote.tmp / "sparse.raw", random.Random(3)
+    with open(disk, "wb") as f:
+        for at in (0, 200 << 20):
+            f.seek(at)
+            f.write(rnd.randbytes(CHUNK))
+        f.truncate(256 << 20)
+    info = json.loads(freshet("image", "build", "--data", remote.tmp / "two", "--key", admin.path("site.key"), "--name", "two",
+                              "--channel", "two", "--json", "-", disk).stdout)
+    two = Site(remote.tmp / "two", disk, info)
+    manifest = two.manifest()
+    label = struct.unpack_from("<I", manifest, 44)[0]
+    pages = [manifest[at:at + 32].hex() for at in range(160 + (label + 31) // 32 * 32, len(manifest) - 64, 32)]
+    assert len(pages) == 2
+
+    def publish():
+        return remote.srv.api("PUT", "/manifests/" + two.version, raw=manifest)
+
+    with gated(remote) as gate:
+        remote.cli("push", "--data", two.data, "--key", admin.path("site.pub"), two.version)
+        assert publish()[0] == 201
+        assert remote.bucket.call("DELETE", remote.key(pages[0]))[0] == 204
+        gate.rule = lambda method, path: 503 if method == "GET" and path.endswith(pages[1]) else None
+        status, answer = publish()
+        assert status == 503 and "the server fails" in answer["error"] and "missing" not in answer
+        gate.rule = lambda *_: None
+        end = time.time() + 10 * PATIENCE
+        while publish()[0] == 503 and time.time() < end:
+            time.sleep(0.2)
+        assert publish() == (409, {"error": "objects are missing", "missing": [pages[0]]})
+        with open(two.object(pages[0]), "rb") as f:
+            assert remote.srv.api("PUT", "/chunks/" + pages[0], raw=f.read())[0] == 204
+        assert publish()[0] == 201
+
+
+def test_without_a_cache(remote, admin):
+    """object_cache 0: from memory, to all that wait for it, and forgotten; so it is where no file can be made."""
+    name, held = admin.stored()[0], threading.Event()
+    got = []
+    with gated(remote, "--set", "object_cache=0") as gate:
+        remote.push()
+        gate.rule = Script("GET", name, held)
+        threads = [threading.Thread(target=lambda: got.append(remote.chunk(name))) for _ in range(5)]
+        for t in threads:
+            t.start()
+        end = time.time() + 5 * PATIENCE
+        while metric(remote, "connections") <= len(threads) and time.time() < end:
+            time.sleep(0.02)
+        held.set()
+        for t in threads:
+            t.join(30)
+        assert metric(remote, "fetches_total") == 1
+        got.append(remote.chunk(name))
+        assert metric(remote, "fetches_total") == 2
+        r, body = remote.srv.get("/v1/chunk/" + name, "HEAD")
+        assert r.status == 200 and not body
+    remote.start()
+    (remote.data / "tmp").rmdir()
+    (remote.data / "tmp").write_bytes(b"")
+    got += [remote.chunk(name), remote.chunk(name)]
+    assert metric(remote, "fetches_total") == 2
+    assert len(got) == 8 and all(r.status == 200 and digest(plain(body)) == name for r, body in got)
+    (remote.data / "tmp").unlink()
+
+
+def test_uploaded_before_the_move(remote, admin):
+    """What waited in the folder when its objects went to a bucket goes there when its version comes."""
+    remote.srv = srv = Server(remote.site)
+    names = stored_names(admin)
+    for name in names:
+        with open(admin.object(name), "rb") as f:
+            assert srv.api("PUT", "/chunks/" + name, raw=f.read())[0] == 204
+    assert set(remote.incoming()) == names and remote.local_objects() == []
+    assert srv.stop() == 0
+    remote.start()
+    assert remote.bucket.keys() == []
+    sent = remote.push().stdout
+    assert int(re.search("(\\d+) bytes sent", sent).group(1)) == len(admin.manifest())
+    assert {k[11:] for k in remote.bucket.keys()} == names
+    assert remote.incoming() == [] and remote.local_objects() == []
+    freshet("image", "verify", "--data", remote.data, admin.version)
 
 
 def check(remote, code, *args):
