@@ -203,19 +203,22 @@ static int list(const struct datadir *d, objects_one one, void *arg)
 {
 	struct s3_call c = { .method = "GET", .key = "?list-type=2&prefix=objects%2F",
 			     .max = LIST_MAX };
-	char token[TOKEN_MAX] = "", before[TOKEN_MAX], *escaped;
+	char token[TOKEN_MAX] = "", mark[TOKEN_MAX] = "", *escaped;
+	u64 pages = 0;
 	int err;
 
 	do {
-		memcpy(before, token, sizeof(before));
 		err = s3_perform(of(d), &c, S3_TRIES);
 		if (!err && !c.have)
 			break;
 		if (!err)
 			err = s3_list_parse((char *)c.data, one, arg, token, sizeof(token));
-		/* The same again would go on for ever. */
-		if (err == -EBADMSG || (!err && *token && !strcmp(token, before)))
+		/* A circle would go on for ever; the mark, set at powers of two, is met in any. */
+		if (err == -EBADMSG || (!err && *token && !strcmp(token, mark)))
 			err = s3_say(of(d), "its list cannot be read", "NextContinuationToken");
+		pages++;
+		if (!(pages & (pages - 1)))
+			memcpy(mark, token, sizeof(mark));
 		escaped = err ? NULL : curl_easy_escape(NULL, token, 0);
 		if (!err && !escaped)
 			err = -ENOMEM;
