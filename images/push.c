@@ -65,7 +65,7 @@ struct transfer {
 	const struct datadir *d;
 	struct remote *remote;
 	u8 (*todo)[SHA256_BYTES];
-	size_t count;
+	size_t count, room;
 	atomic_size_t next, done;
 	atomic_ullong bytes;
 	atomic_int err;
@@ -193,6 +193,17 @@ static int run(struct transfer *t, const char *what, const struct args *a)
 
 /* ---------------------------------------------------------------- push */
 
+/* The server lacks this one. It may say so of each place in the image, and no more. */
+static int lacks(struct transfer *t, const u8 *digest)
+{
+	if (t->count == t->room) {
+		cli_error("the server asks for more objects than there are");
+		return -EBADMSG;
+	}
+	memcpy(t->todo[t->count++], digest, SHA256_BYTES);
+	return 0;
+}
+
 /* Which of @all does the server lack? */
 static int ask_missing(struct transfer *t, const struct digestset *all)
 {
@@ -216,9 +227,8 @@ static int ask_missing(struct transfer *t, const struct digestset *all)
 		digests = json_array();
 		err = o ? remote_say(o, status) : -EIO;
 		json_array_foreach(json_object_get(o, "missing"), k, v)
-			if (json_integer_value(v) >= 0 && (size_t)json_integer_value(v) < n)
-				memcpy(t->todo[t->count++], asked[json_integer_value(v)],
-				       SHA256_BYTES);
+			if (!err && json_integer_value(v) >= 0 && (size_t)json_integer_value(v) < n)
+				err = lacks(t, asked[json_integer_value(v)]);
 		json_decref(o);
 		n = 0;
 	}
@@ -245,11 +255,12 @@ static int collect(struct digestset *set, const struct version *v)
 /* Send the manifest; -EAGAIN when the server named objects that it lacks, now in t->todo. */
 static int publish(struct transfer *t, const struct version *v, const char *hex)
 {
+	u8 digest[SHA256_BYTES];
 	char path[120];
 	long status;
 	json_t *o, *d;
 	size_t i;
-	int err;
+	int err = 0;
 
 	fmt_snprintf(path, sizeof(path), "/api/v1/manifests/%s", hex);
 	o = remote_put(t->remote, path, v->file, v->file_bytes, &status);
@@ -257,10 +268,11 @@ static int publish(struct transfer *t, const struct version *v, const char *hex)
 	json_array_foreach(json_object_get(o, "missing"), i, d) {
 		const char *text = json_string_value(d);
 
-		if (text && !fmt_unhex(t->todo[t->count], SHA256_BYTES, text, strlen(text)))
-			t->count++;
+		if (!err && text && !fmt_unhex(digest, SHA256_BYTES, text, strlen(text)))
+			err = lacks(t, digest);
 	}
-	err = t->count ? -EAGAIN : remote_say(o, status);
+	if (!err)
+		err = t->count ? -EAGAIN : remote_say(o, status);
 	json_decref(o);
 	return err;
 }
@@ -293,7 +305,8 @@ static enum cli_exit push_version(const struct args *a, struct remote *r, const 
 	if (!err)
 		err = collect(&set, v);
 	total = set.count;
-	t.todo = calloc(MAX(total, (size_t)ASK_AT_ONCE * 2), SHA256_BYTES);
+	t.room = v->m.chunk_count + v->m.page_count;
+	t.todo = calloc(t.room, SHA256_BYTES);
 	if (!t.todo)
 		err = -ENOMEM;
 	if (!err)

@@ -1,5 +1,6 @@
 """freshet against a server: push, pull, machines, roll-outs; and what it does with versions: diff, mount, export, gc."""
 
+import http.server
 import json
 import os
 import random
@@ -65,6 +66,38 @@ def test_push_and_pull(cli, tmp_path):
     assert "no version" in freshet("pull", "--data", fresh, "abcdef0123", ok=1, env=cli.env).stderr
     kinds = [e["text"] for e in cli.srv.api("GET", "/log")[1] if e["kind"] == "version"]
     assert any("published other" in t for t in kinds)
+
+
+@pytest.mark.parametrize("greedy", ("/api/v1/missing", "/api/v1/manifests/"))
+def test_push_to_a_server_that_never_has_enough(cli, tmp_path, greedy):
+    """It names the same objects again and again, in the answer to the question or to the manifest: an error, and no memory overrun."""
+    data, _, _ = other_folder(cli.site, tmp_path)
+    again = next(iter(objects_of(data)))
+
+    class Greedy(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            mine = self.path.startswith(greedy)
+            names = [0] * 100000 if self.command == "POST" else [again] * 100000
+            body = json.dumps({"missing": names if mine else []}).encode()
+            self.send_response(409 if mine and self.command == "PUT" else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PUT = answer
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Greedy) as peer:
+        threading.Thread(target=peer.serve_forever, daemon=True).start()
+        env = dict(cli.env, FRESHET_SERVER="http://127.0.0.1:%d" % peer.server_port)
+        assert "more objects than there are" in freshet("push", "--data", data, "mine", ok=1, env=env).stderr
+        peer.shutdown()
 
 
 def test_push_sends_what_changed(cli, tmp_path):
