@@ -231,4 +231,4 @@ help: ## this list
 clean: ## remove what was built; third-party sources and images stay
 	$(Q)find $(BUILD) -mindepth 1 -maxdepth 1 ! -name third_party ! -name images -exec rm -rf {} +
 
--include $(shell find $(BUILD) \( -path $(TP) -o -path $(BUILD)/images \) -prune -o -name '*.d' -type f -print 2>/dev/null)
+-include $(shell find $(BUILD) \( -path $(TP) -o -path $(BUILD)/images -o -path '$(BUILD)/e2e*' \) -prune -o -name '*.d' -type f -print 2>/dev/null)

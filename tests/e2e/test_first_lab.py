@@ -67,12 +67,12 @@ class Site:
         lab.run("ip", "netns", "add", self.ns)
         ends.callback(lab.run, "ip", "netns", "del", self.ns)
         lab.run("ip", "-n", self.ns, "link", "set", "lo", "up")
-        self.place = ends.enter_context(tempfile.TemporaryDirectory(prefix="lab."))  # paths of sockets have to be short
+        self.place = ends.enter_context(tempfile.TemporaryDirectory(prefix="lab."))  # paths of sockets have to be short; make looks for *.d in build/
         ends.callback(self.end_pcs)
         self.enter = ["ip", "netns", "exec", self.ns]
 
     def begin(self):
-        self.server = CleanDebian(lab.BUILD, os.path.join(self.folder, "server"))
+        self.server = CleanDebian(lab.BUILD, os.path.join(self.place, "server"))
         self.ends.callback(self.server.close)
         self.ends.callback(self.keep_logs)
         home = self.server.path("root")
